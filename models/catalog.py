@@ -1,0 +1,194 @@
+"""The catalog of models: what exists, what it costs, which sizes it renders and when it retires.
+
+Rows live in ``catalog.toml`` beside this file; a file of the user's own adds rows or replaces them by id.
+Invariant: an unknown price is None, never 0.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from datetime import date
+from decimal import Decimal
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from models.errors import SetupError, UnsupportedRequest
+from models.sizes import SizeRule, parse_size
+
+Kind = Literal["image", "text"]
+#: A dated snapshot ("gpt-image-2-2026-04-21") shares the row of the model it is a snapshot of.
+SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+MILLION = Decimal(1_000_000)
+
+
+class Sizes(BaseModel):
+    """The sizes a model renders, as a catalog row writes them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fixed: tuple[str, ...] = ()
+    multiple: int = 1
+    min_pixels: int = 1
+    max_pixels: int = 4096 * 4096
+    max_side: int = 4096
+    max_ratio: float = 64.0
+
+    def rule(self) -> SizeRule:
+        return SizeRule(
+            fixed=tuple(parse_size(size) for size in self.fixed),
+            multiple=self.multiple,
+            min_pixels=self.min_pixels,
+            max_pixels=self.max_pixels,
+            max_side=self.max_side,
+            max_ratio=self.max_ratio,
+        )
+
+
+class ModelRow(BaseModel):
+    """One model. Prices are USD; ``tokens`` are output tokens of one 1024x1024 image by quality."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    kind: Kind
+    backend: str = ""
+    about: str
+    default: bool = False
+    aliases: tuple[str, ...] = ()
+    sizes: Sizes | None = None
+    fallback_sizes: tuple[str, ...] = ()
+    qualities: tuple[str, ...] = ()
+    default_quality: str = ""
+    price: Decimal | None = None
+    per_million: Mapping[str, Decimal] = {}
+    tokens: Mapping[str, int] = {}
+    reasoning: tuple[str, ...] = ()
+    retires: date | None = None
+    use: str = ""
+    note: str = ""
+    source: str
+    checked: date
+
+    @field_validator("sizes")
+    @classmethod
+    def _sizes_make_a_rule(cls, value: Sizes | None) -> Sizes | None:
+        if value is not None:
+            value.rule()
+        return value
+
+    def retired(self, today: date) -> bool:
+        return self.retires is not None and self.retires <= today
+
+    def cost(self, usage: Mapping[str, int]) -> Decimal | None:
+        """USD for tokens counted by kind (the keys of ``per_million``); None when a price is missing."""
+        if self.price is not None:
+            return self.price
+        total = Decimal(0)
+        for kind, count in usage.items():
+            if count and kind not in self.per_million:
+                return None
+            total += self.per_million.get(kind, Decimal(0)) * count / MILLION
+        return total if self.per_million else None
+
+
+class Catalog:
+    """All rows, the user's own over ours."""
+
+    def __init__(self, rows: Iterable[ModelRow], *, updated: date, today: date | None = None) -> None:
+        self._rows = {(row.kind, row.id): row for row in rows}
+        self._names: dict[tuple[str, str], ModelRow] = {}
+        for row in self._rows.values():
+            for name in (*row.aliases, row.id):
+                self._names[row.kind, name.casefold()] = row
+        self.updated = updated
+        self.today = today or date.today()
+
+    def rows(self, kind: Kind | None = None) -> list[ModelRow]:
+        return [row for row in self._rows.values() if kind in (None, row.kind)]
+
+    def find(self, kind: Kind, name: str) -> ModelRow | None:
+        """The row of that id, alias or dated snapshot, dead or alive; None when it is unknown."""
+        name = name.casefold()
+        return self._names.get((kind, name)) or self._names.get((kind, SNAPSHOT.sub("", name)))
+
+    def resolve(self, kind: Kind, name: str, backend: str = "") -> ModelRow:
+        """The living row of that name; raises UnsupportedRequest for a retired or unknown one, naming what to use."""
+        row = self.find(kind, name)
+        if row is None or (backend and row.backend != backend):
+            raise UnsupportedRequest(f"There is no {kind} model {name!r}.", hint=self._suggestion(kind, name, backend))
+        if row.retired(self.today):
+            option = "--model" if kind == "image" else "WRITER_MODEL"
+            joint = " " if option.startswith("-") else "="
+            raise UnsupportedRequest(
+                f"{row.id} was retired by its maker on {row.retires}.", hint=f"Use {row.use}: {option}{joint}{row.use}"
+            )
+        return row
+
+    def default(self, kind: Kind, backend: str = "") -> ModelRow:
+        """The row used when no model is named."""
+        for row in self.rows(kind):
+            if row.default and row.backend == backend:
+                return row
+        raise SetupError(f"The catalog has no default {kind} model for {backend or 'the writer'!r}.")
+
+    def retiring(self, within_days: int) -> list[ModelRow]:
+        """Living rows that retire within so many days, the nearest first."""
+        soon = [
+            (row.retires, row)
+            for row in self._rows.values()
+            if row.retires and 0 < (row.retires - self.today).days <= within_days
+        ]
+        return [row for _, row in sorted(soon, key=lambda pair: (pair[0], pair[1].id))]
+
+    def _suggestion(self, kind: Kind, name: str, backend: str) -> str:
+        alive = [r.id for r in self.rows(kind) if not r.retired(self.today) and backend in ("", r.backend)]
+        close = difflib.get_close_matches(name, alive, n=1, cutoff=0.75)
+        return (
+            f"Did you mean {close[0]!r}?"
+            if close
+            else "`python main.py models` lists what there is; a new one can be added in a file of your own (CATALOG_FILE)."
+        )
+
+
+def load_catalog(own: Path | None = None, *, today: date | None = None) -> Catalog:
+    """Our rows and, over them, those of the user's file; raises SetupError saying what is wrong in it."""
+    text = files("models").joinpath("catalog.toml").read_text(encoding="utf-8")
+    ours = tomllib.loads(text)
+    rows = {(row.kind, row.id): row for row in _rows(ours, "catalog.toml")}
+    updated: date = ours["updated"]
+    if own is not None:
+        for row in _rows(_read_own(own), str(own)):
+            rows[row.kind, row.id] = row
+    return Catalog(rows.values(), updated=updated, today=today)
+
+
+def _read_own(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SetupError(f"There is no catalog file {str(path)!r}.", hint="Check CATALOG_FILE.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SetupError(f"{path}: not valid TOML: {exc}") from exc
+
+
+def _rows(data: dict[str, Any], where: str) -> list[ModelRow]:
+    rows = []
+    kinds: tuple[Kind, ...] = ("image", "text")
+    if unknown := set(data) - {"updated", *kinds}:
+        raise SetupError(f"{where}: unknown key {sorted(unknown)[0]!r}; rows are [[image]] or [[text]].")
+    for kind in kinds:
+        for number, raw in enumerate(data.get(kind, []), start=1):
+            try:
+                rows.append(ModelRow.model_validate({"kind": kind, **raw}))
+            except (ValidationError, ValueError) as exc:
+                name = raw.get("id", f"number {number}") if isinstance(raw, dict) else f"number {number}"
+                problem = exc.errors()[0] if isinstance(exc, ValidationError) else {"loc": (), "msg": str(exc)}
+                place = ".".join(str(part) for part in problem["loc"])
+                raise SetupError(f"{where}: [[{kind}]] {name}: {place} {problem['msg']}.") from exc
+    return rows

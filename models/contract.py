@@ -1,0 +1,246 @@
+"""The words every part speaks: requests, images, concepts, briefs, and the protocols of writers and backends.
+
+Everything here is frozen, synchronous and thread-safe; the engine brings the threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from models.errors import ModelError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: What a prompt needs to say, and in which limits (characters, and tags as a count).
+TITLE_MAX = 120
+DESCRIPTION_MIN, DESCRIPTION_MAX = 40, 400
+TAGS_MIN, TAGS_MAX = 5, 10
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """A LoRA file or repository and the weight it is applied with."""
+
+    source: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRequest:
+    """Everything that decides one image; its fingerprint names the work. Sizes are in pixels."""
+
+    prompt: str
+    negative: str = ""
+    width: int
+    height: int
+    seed: int | None = None
+    model: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    scheduler: str | None = None
+    init_image: Path | None = None
+    strength: float | None = None
+    references: tuple[Path, ...] = ()
+    loras: tuple[Lora, ...] = ()
+    #: Backend-specific settings, checked by that backend.
+    options: Mapping[str, str] = field(default_factory=dict)
+    #: What the picture is called, for backends that letter it; a model never sees it.
+    title: str = ""
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the request in canonical JSON: equal requests, equal names."""
+        canonical = json.dumps(asdict(self), sort_keys=True, default=str, ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedImage:
+    """One rendered image: the service's own bytes, or the pixels of a local model."""
+
+    image: bytes | Image
+    width: int
+    height: int
+    seed: int | None = None
+    model: str = ""
+    #: True cost in USD; None when it is not known.
+    cost_usd: Decimal | None = None
+    #: Tokens as the service counted them, e.g. {"input": 12, "output": 439}.
+    usage: Mapping[str, int] = field(default_factory=dict)
+    #: What else the service said (a revised prompt, the sampler it used).
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A few-shot example: an answer as we would like the text model to give it."""
+
+    title: str
+    description: str
+    metatags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """A point of view with everything it likes to choose from, as read from ``data/roles/<name>.toml``."""
+
+    name: str
+    title: str
+    description: str
+    #: Composes the final prompt; placeholders are {title}, {description}, {tags} and the keys of ``lists`` in singular.
+    template: str
+    negative: str
+    #: Singular name of a choice -> its entries: scene, element, environment, style, light, mood, palette, and
+    #: render, or camera and lens.
+    lists: Mapping[str, tuple[str, ...]]
+    tags: tuple[str, ...]
+    examples: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """One committed choice from a role, plus what the user asked for."""
+
+    role: Role
+    #: Singular name -> the entry chosen, for every list of the role.
+    choices: Mapping[str, str]
+    #: Tags dealt from the role, as suggestions.
+    tags: tuple[str, ...]
+    theme: str = ""
+    #: ISO 639-1 code of the language the concept is written in.
+    language: str = "en"
+    #: Decides every free choice a writer still makes.
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concept:
+    """An idea for an image, ready to render and to catalogue."""
+
+    title: str
+    description: str
+    metatags: tuple[str, ...]
+    prompt: str
+    negative: str = ""
+    role: str = ""
+    #: The writer and text model it comes from; "file" when it was read from one.
+    writer: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a backend can do; the engine and the command line go by it."""
+
+    #: One honest line for listings.
+    summary: str
+    paid: bool
+    seeds: bool
+    negative: bool
+    #: Images per ``generate`` call, and calls under way at once.
+    max_batch: int = 1
+    max_in_flight: int = 1
+    init_image: bool = False
+    references: int = 0
+    #: The ``ImageRequest`` settings it obeys beyond prompt and size, e.g. {"steps", "guidance"}.
+    settings: frozenset[str] = frozenset()
+    #: The names ``ImageRequest.options`` may hold.
+    options: frozenset[str] = frozenset()
+
+
+class ImageBackend(Protocol):
+    """Renders images. Thread-safe: the engine calls ``generate`` from ``max_in_flight`` threads."""
+
+    name: str
+    capabilities: Capabilities
+
+    def model_for(self, request: ImageRequest) -> str:
+        """The exact model that will render the request; raises UnsupportedRequest for one that does not exist."""
+
+    def check(self, request: ImageRequest) -> None:
+        """Raise UnsupportedRequest or SetupError before any spend, naming what would work."""
+
+    def render_size(self, request: ImageRequest) -> tuple[int, int]:
+        """(width, height) in pixels the model will render for the request; it always covers what was asked."""
+
+    def price(self, request: ImageRequest) -> Decimal | None:
+        """Expected USD for one image; None = unknown, never 0 by default."""
+
+    def generate(self, batch: Sequence[ImageRequest]) -> list[GeneratedImage | ModelError]:
+        """Render a batch of at most ``max_batch``; one answer per request, in order."""
+
+    def close(self) -> None:
+        """Let go of connections and memory."""
+
+
+class JobBackend(ImageBackend, Protocol):
+    """A service with job ids: a paid job survives a crash."""
+
+    def submit(self, request: ImageRequest) -> str: ...
+
+    def collect(self, job: str) -> GeneratedImage | None: ...
+
+
+class Writer(Protocol):
+    """Turns briefs into concepts. Thread-safe."""
+
+    name: str
+    model: str
+    #: Briefs it likes per ``write``, and writes under way at once.
+    batch: int
+    max_in_flight: int
+
+    def price(self, concepts: int) -> Decimal | None:
+        """Expected USD for that many concepts; None = unknown."""
+
+    def write(self, briefs: Sequence[Brief]) -> list[Concept | ModelError]:
+        """One concept or one error per brief, in order."""
+
+    def close(self) -> None: ...
+
+
+class Meter(Protocol):
+    """Told of every paid text call before it leaves and after it is settled."""
+
+    def reserve(self, *, kind: Literal["text", "image"], model: str, estimate: Decimal | None) -> str:
+        """Record that a call is about to leave; returns its id."""
+
+    def settle(
+        self,
+        call: str,
+        *,
+        cost: Decimal | None,
+        usage: Mapping[str, int] | None = None,
+        error: ModelError | None = None,
+    ) -> None:
+        """Record how the call ended, with its true cost where one is known."""
+
+
+class Novelty(Protocol):
+    """Remembers every concept there is, so that no two are alike."""
+
+    def claim(self, title: str, description: str, *, near: bool) -> str | None:
+        """Take this concept's place, or return the title of the one it repeats.
+
+        With ``near`` a close paraphrase counts as a repetition; without, only equal words do.
+        """
+
+
+class Memory(Protocol):
+    """Small facts worth remembering between runs, e.g. which answer format an endpoint accepts."""
+
+    def recall(self, key: str) -> str | None: ...
+
+    def remember(self, key: str, value: str) -> None: ...
+
+
+class Dealer(Protocol):
+    """Deals choices like a shuffled deck: no repeat until the deck is empty."""
+
+    def deal(self, deck: str, cards: Sequence[str], count: int) -> list[str]: ...

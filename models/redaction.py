@@ -1,0 +1,38 @@
+"""Keeps keys out of everything people read.
+
+Invariant: every text that leaves the program (messages, logs, the store, tracebacks) has gone through ``redact``; whoever
+learns a secret registers it here first.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+
+REPLACEMENT = "[redacted]"
+#: What a key looks like even when nobody registered it: OpenAI style, bearer headers, and passwords inside URLs.
+PATTERNS = (
+    re.compile(r"\b(?:sk|rk|pk)-[A-Za-z0-9_*.\-]{8,}"),
+    re.compile(r"(?i)(?<=bearer )[A-Za-z0-9._~+/=\-]{8,}"),
+    re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"),
+)
+#: Shorter values are left alone: replacing them would garble ordinary words.
+SHORTEST = 6
+
+_secrets: set[str] = set()
+_lock = threading.Lock()
+
+
+def register(*secrets: str | None) -> None:
+    """Remember secret values, so that ``redact`` removes them wherever they turn up."""
+    with _lock:
+        _secrets.update(secret for secret in secrets if secret and len(secret) >= SHORTEST)
+
+
+def redact(text: str) -> str:
+    """The text without any registered secret and without anything that looks like a key."""
+    for secret in sorted(_secrets, key=len, reverse=True):
+        text = text.replace(secret, REPLACEMENT)
+    for pattern in PATTERNS:
+        text = pattern.sub(REPLACEMENT, text)
+    return text

@@ -1,0 +1,1 @@
+"""Writers: what turns briefs into concepts, one file per writer."""
