@@ -143,6 +143,8 @@ class Capabilities:
     paid: bool
     seeds: bool
     negative: bool
+    #: False for pictures that no trained model made.
+    trained: bool = True
     #: Images per ``generate`` call, and calls under way at once.
     max_batch: int = 1
     max_in_flight: int = 1
@@ -224,6 +226,9 @@ class Meter(Protocol):
 
 class Novelty(Protocol):
     """Remembers every concept there is, so that no two are alike."""
+
+    #: How many concepts were turned away so far.
+    rejected: int
 
     def claim(self, title: str, description: str, *, near: bool) -> str | None:
         """Take this concept's place, or return the title of the one it repeats.

@@ -1,15 +1,18 @@
 """The one seam to the OpenAI SDK: clients are made here, and its exceptions become ours here.
 
-Invariant: the SDK never retries by itself (each attempt is counted once, by the engine), and no message that comes out of
-here holds a key.
+Invariant: the SDK never retries by itself (each attempt is counted once, by the engine), and no message that comes out
+of here holds a key.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from math import isfinite
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from models.errors import (
     BadAnswer,
@@ -25,9 +28,9 @@ from models.errors import (
 from models.redaction import redact, register
 
 if TYPE_CHECKING:
-    import openai
     from openai import APIStatusError, OpenAI
 
+OFFICIAL_URL = "https://api.openai.com/v1"
 #: Codes with which the services say "no credit" on a 429 or 403, and "content policy" on a 400.
 NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 POLICY = {"moderation_blocked", "content_policy_violation", "content_filter"}
@@ -38,8 +41,7 @@ def make_client(*, key: str | None, base_url: str | None, timeout: float, connec
 
     Raises SetupError without a key for the official endpoint; a local server usually needs none.
     """
-    if not key and not base_url:
-        raise SetupError("No OpenAI key is set.", hint="Put OPENAI_API_KEY=... into the environment or .env.")
+    check_setup(key=key, base_url=base_url)
     import httpx2
     from openai import DefaultHttpx2Client, OpenAI
 
@@ -47,11 +49,40 @@ def make_client(*, key: str | None, base_url: str | None, timeout: float, connec
     limits = httpx2.Limits(max_connections=connections + 4, max_keepalive_connections=connections + 4)
     return OpenAI(
         api_key=key or "none",
-        base_url=base_url or None,
+        # Always said, or the SDK would look for one in the environment.
+        base_url=base_url or OFFICIAL_URL,
         max_retries=0,
         timeout=httpx2.Timeout(timeout, connect=10.0),
         http_client=DefaultHttpx2Client(limits=limits),
     )
+
+
+def check_setup(*, key: str | None, base_url: str | None) -> None:
+    """Raise SetupError for a key or a base URL that no request can be made with; quick, and without the SDK."""
+    if not key and not base_url:
+        raise SetupError("No OpenAI key is set.", hint="Put OPENAI_API_KEY=... into the environment or .env.")
+    if key and not re.fullmatch(r"[!-~]+", key):
+        raise SetupError("The OpenAI key holds a space or a character that no key has.", hint="Copy it once more.")
+    if base_url and not _is_url(base_url):
+        raise SetupError(
+            f"{_short(base_url)!r} is no base URL.", hint="It looks like http://localhost:8000/v1 or https://host/v1."
+        )
+
+
+def is_official(base_url: str | None) -> bool:
+    """True for OpenAI's own endpoint, where every model name is known to us."""
+    if base_url and not _is_url(base_url):
+        return False
+    host = urlsplit(base_url or OFFICIAL_URL).hostname or ""
+    return host == "api.openai.com" or host.endswith(".api.openai.com")
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def translate(exc: Exception, *, what: str, setting: str = "OPENAI_API_KEY") -> ModelError:
@@ -59,6 +90,7 @@ def translate(exc: Exception, *, what: str, setting: str = "OPENAI_API_KEY") -> 
 
     ``what`` names the service in the message, ``setting`` the key to check.
     """
+    import httpx2
     import openai
 
     if isinstance(exc, ModelError):
@@ -66,7 +98,9 @@ def translate(exc: Exception, *, what: str, setting: str = "OPENAI_API_KEY") -> 
     if isinstance(exc, openai.APIStatusError):
         return _from_status(exc, what, setting)
     if isinstance(exc, openai.APIConnectionError):
-        return _from_connection(exc, what)
+        return _from_transport(exc.__cause__ or exc, what)
+    if isinstance(exc, httpx2.RequestError):  # while a streamed body was read
+        return _from_transport(exc, what)
     if isinstance(exc, openai.APIResponseValidationError | openai.LengthFinishReasonError | ValueError):
         return BadAnswer(f"{what}: the answer cannot be read: {_short(str(exc))}")
     if isinstance(exc, openai.ContentFilterFinishReasonError):
@@ -76,11 +110,11 @@ def translate(exc: Exception, *, what: str, setting: str = "OPENAI_API_KEY") -> 
 
 def _from_status(exc: APIStatusError, what: str, setting: str) -> ModelError:
     status = exc.status_code
-    code = str(exc.code or "")
-    message = f"{what}: {_short(exc.message)}"
-    if code in NO_CREDIT or status == 402:
+    code, kind = str(exc.code or ""), str(exc.type or "")
+    message = f"{what}: {_short(_words(exc))}"
+    if {code, kind} & NO_CREDIT or status == 402:
         return OutOfCredit(message, hint="Add credit to the account, then `python main.py resume`.")
-    if code in POLICY or exc.type == "image_generation_user_error":
+    if code in POLICY or kind == "image_generation_user_error":
         return Refused(message)
     if status in (401, 403):
         return SetupError(message, hint=f"Check {setting}.")
@@ -93,30 +127,42 @@ def _from_status(exc: APIStatusError, what: str, setting: str) -> ModelError:
     return UnsupportedRequest(f"{message} (HTTP {status})")
 
 
-def _from_connection(exc: openai.APIConnectionError, what: str) -> ModelError:
+def _words(exc: APIStatusError) -> str:
+    """What the service said, in whichever of the usual places it said it."""
+    body = exc.body
+    if isinstance(body, dict):
+        said = body.get("message") or body.get("detail")
+        return str(said) if said else exc.message
+    # Plain text is worth reading; a whole page of HTML is not.
+    return body if isinstance(body, str) and body and not body.lstrip().startswith("<") else exc.message
+
+
+def _from_transport(cause: BaseException, what: str) -> ModelError:
     """Whether the request had left decides: a call that may have been billed is in doubt."""
     import httpx2
 
-    cause = exc.__cause__
-    reason = _short(str(cause) or type(cause).__name__)
+    reason = _short(str(cause)) or type(cause).__name__
+    if isinstance(cause, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError | httpx2.TooManyRedirects):
+        return SetupError(f"{what} cannot be asked: {reason}", hint="Check the base URL.")
     if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError):
         return Unavailable(f"{what} cannot be reached: {reason}")
     if isinstance(cause, httpx2.TransportError):
-        return InDoubt(f"{what} took the request and never answered: {reason or type(cause).__name__}")
+        return InDoubt(f"{what} took the request, and its answer never came or broke off: {reason}")
+    if isinstance(cause, httpx2.DecodingError):
+        return BadAnswer(f"{what}: the answer cannot be unpacked: {reason}")
     return Unavailable(f"{what} cannot be reached: {reason}")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait as the service asks: ``retry-after-ms``, ``Retry-After`` in seconds or as a date; None if unsaid."""
-    millis = headers.get("retry-after-ms")
+    """Seconds to wait as the service asks (``retry-after-ms``, ``Retry-After`` as seconds or date); None if unsaid."""
     value = headers.get("retry-after")
-    try:
-        if millis is not None:
-            return max(0.0, float(millis) / 1000)
-        if value is not None:
-            return max(0.0, float(value))
-    except ValueError:
-        pass
+    for said, unit in ((headers.get("retry-after-ms"), 1000), (value, 1)):
+        try:
+            seconds = float(said or "") / unit
+        except ValueError:
+            continue
+        if isfinite(seconds):
+            return max(0.0, seconds)
     try:
         moment = parsedate_to_datetime(value or "")
     except (TypeError, ValueError):

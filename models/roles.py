@@ -79,7 +79,9 @@ def parse_role(name: str, text: str) -> Role:
     if unknown:
         raise ValueError(f"unknown key {sorted(unknown)[0]!r}; known: {', '.join([*TEXTS, *LISTS, 'tags'])}")
     lists = {
-        singular: _entries(data, plural) for plural, singular in LISTS.items() if plural in REQUIRED_LISTS or plural in data
+        singular: _entries(data, plural)
+        for plural, singular in LISTS.items()
+        if plural in REQUIRED_LISTS or plural in data
     }
     placeholders = {field for _, field, _, _ in Formatter().parse(data["template"]) if field is not None}
     if strange := placeholders - {"title", "description", "tags", *lists}:

@@ -1,0 +1,129 @@
+"""The backends there are: a row each, imported on first use.
+
+To add one: a file in ``models/backends/`` with a function ``build`` and a row here. Flags, listings, completion and the
+contract tests follow from the rows. A package from elsewhere announces a row through the entry point group
+``tirada.backends``; it is used with ``--backend NAME``.
+
+Invariant: importing this module imports no backend.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+from models.contract import ImageBackend
+from models.errors import SetupError, UnsupportedRequest
+
+if TYPE_CHECKING:
+    from models.catalog import Catalog
+
+ENTRY_POINTS = "tirada.backends"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendRow:
+    """What is known of a backend before it is imported."""
+
+    name: str
+    #: What people call it, for reports and info files.
+    label: str
+    #: One line for listings and ``--help``.
+    summary: str
+    #: "module:function" that builds it from a ``BackendConfig``.
+    target: str
+    paid: bool
+    #: The settings it reads, by their environment names; the first is its key, if it needs one.
+    settings: tuple[str, ...] = ()
+    #: The extra of our package that it needs, if any.
+    extra: str = ""
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendConfig:
+    """What a backend is built from."""
+
+    catalog: Catalog
+    #: Values of the row's settings; absent ones are None.
+    settings: Mapping[str, str | None]
+    #: Seconds one request may take.
+    timeout: float
+    #: Calls under way at once, where the user says so.
+    max_in_flight: int | None = None
+
+
+BACKENDS: tuple[BackendRow, ...] = (
+    BackendRow(
+        name="draft",
+        label="Draft sketches",
+        summary="sketches drawn offline, to rehearse a batch: no key, no cost",
+        target="models.backends.draft:build",
+        paid=False,
+    ),
+    BackendRow(
+        name="dalle",
+        label="OpenAI Images",
+        summary="OpenAI's image models (the flag keeps the name of DALL-E)",
+        target="models.backends.dalle:build",
+        paid=True,
+        settings=("OPENAI_API_KEY", "OPENAI_BASE_URL", "DALLE_MODEL"),
+    ),
+    BackendRow(
+        name="stable-diffusion",
+        label="Stable Diffusion",
+        summary="local Stable Diffusion on your own GPU (not in this version yet)",
+        target="",
+        paid=False,
+        extra="local",
+    ),
+)
+
+
+def rows() -> list[BackendRow]:
+    """Our own rows, then those that installed packages announce."""
+    return [*BACKENDS, *_announced()]
+
+
+def find(name: str) -> BackendRow:
+    """The row of that name; raises UnsupportedRequest with a suggestion where there is none."""
+    for row in BACKENDS:
+        if row.name == name:
+            return row
+    everything = rows()
+    for row in everything:
+        if row.name == name:
+            return row
+    names = [row.name for row in everything]
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(names)}."
+    raise UnsupportedRequest(f"There is no backend {name!r}.", hint=hint)
+
+
+def build(row: BackendRow, config: BackendConfig) -> ImageBackend:
+    """Import and make the backend; raises SetupError naming what to install or to set."""
+    if not row.target:
+        ready = ", ".join(other.flag for other in BACKENDS if other.target)
+        raise SetupError(f"Backend {row.name!r} is not part of this version yet.", hint=f"Use one of {ready}.")
+    module, _, function = row.target.partition(":")
+    try:
+        make = cast(Callable[[BackendConfig], ImageBackend], getattr(import_module(module), function))
+        return make(config)
+    except ImportError as exc:
+        if not row.extra:
+            raise
+        raise SetupError(
+            f"Backend {row.name!r} needs {exc.name!r}.", hint=f"Install it: pip install 'tirada[{row.extra}]'"
+        ) from exc
+
+
+def _announced() -> list[BackendRow]:
+    from importlib.metadata import entry_points
+
+    return [cast(BackendRow, point.load()) for point in entry_points(group=ENTRY_POINTS)]

@@ -1,0 +1,52 @@
+"""What the tests of the backend ``dalle`` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from typing import Any
+
+from models.backends.dalle import DalleBackend
+from models.catalog import load_catalog
+from models.contract import GeneratedImage, ImageRequest
+from models.errors import ModelError
+
+KEY = "sk-proj-0123456789abcdefghijklmnop"
+TODAY = date(2026, 11, 20)
+CATALOG = load_catalog(today=TODAY)
+Make = Callable[..., DalleBackend]
+
+
+@contextmanager
+def backends(url: str) -> Iterator[Make]:
+    """Makes backends for that URL, with settings to change, and closes them all."""
+    made: list[DalleBackend] = []
+
+    def build(**changes: Any) -> DalleBackend:
+        settings: dict[str, Any] = {"key": KEY, "base_url": url, "catalog": CATALOG, "timeout": 20}
+        made.append(DalleBackend(**{**settings, **changes}))
+        return made[-1]
+
+    yield build
+    for backend in made:
+        backend.close()
+
+
+def ask(width: int = 1024, height: int = 1024, **changes: Any) -> ImageRequest:
+    settings: dict[str, Any] = {"prompt": "A lighthouse on a basalt cliff", "width": width, "height": height}
+    return ImageRequest(**{**settings, **changes})
+
+
+def render(backend: DalleBackend, request: ImageRequest | None = None) -> GeneratedImage:
+    (image,) = backend.generate([request or ask()])
+    assert isinstance(image, GeneratedImage), image
+    return image
+
+
+def fail(backend: DalleBackend, request: ImageRequest | None = None) -> ModelError:
+    (error,) = backend.generate([request or ask()])
+    assert isinstance(error, ModelError), error
+    assert KEY not in str(error) + repr(error)
+    assert "\n" not in str(error)
+    return error

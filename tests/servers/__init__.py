@@ -1,0 +1,1 @@
+"""Wire-level stand-ins of the services we call: real HTTP servers on localhost."""

@@ -1,0 +1,224 @@
+"""The catalog: our rows are sound, and a file of the user's own adds to them."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from models.catalog import Catalog, Kind, ModelRow, load_catalog
+from models.errors import SetupError, UnsupportedRequest
+from models.sizes import parse_size
+
+TODAY = date(2026, 11, 20)
+OURS = load_catalog(today=TODAY)
+ROWS = OURS.rows()
+NAMES = [f"{row.kind}:{row.id}" for row in ROWS]
+
+
+def own(tmp_path: Path, text: str) -> Catalog:
+    path = tmp_path / "own.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_catalog(path, today=TODAY)
+
+
+# --- our rows -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", ROWS, ids=NAMES)
+def test_a_row_that_goes_names_an_heir_that_stays(row: ModelRow) -> None:
+    if row.retires is None:
+        assert not row.use
+        return
+    heir = OURS.find(row.kind, row.use)
+    assert heir is not None, f"{row.id} names no heir"
+    assert heir.backend == row.backend
+    assert heir.retires is None or heir.retires > row.retires
+    assert not heir.retired(TODAY)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=NAMES)
+def test_a_row_is_consistent(row: ModelRow) -> None:
+    assert row.source
+    assert row.checked <= OURS.updated
+    assert not row.default_quality or row.default_quality in row.qualities
+    assert set(row.tokens) <= set(row.qualities)
+    assert all(price >= 0 for price in row.per_million.values())
+    assert row.price is None or not row.per_million
+    if row.tokens:
+        assert set(row.tokens) == set(row.qualities) - {"auto"}
+    if row.kind == "image" and row.per_million:
+        assert set(row.per_million) == {"text_in", "image_in", "image_out"}
+    if row.kind == "text" and row.per_million:
+        assert set(row.per_million) == {"input", "cached", "output"}
+    if row.sizes is not None:
+        rule = row.sizes.rule()
+        assert all(rule.allows(*parse_size(size)) for size in row.fallback_sizes)
+
+
+def test_no_two_rows_answer_to_one_name() -> None:
+    names = [(row.kind, name.casefold()) for row in ROWS for name in (row.id, *row.aliases)]
+    assert len(names) == len(set(names))
+
+
+def test_every_backend_has_one_living_default() -> None:
+    places = {(row.kind, row.backend) for row in ROWS}
+    for kind, backend in places:
+        chosen = [row for row in OURS.rows(kind) if row.default and row.backend == backend]
+        assert len(chosen) == 1, (kind, backend)
+        assert OURS.default(kind, backend) is chosen[0]
+        assert chosen[0].retires is None
+
+
+def test_an_unknown_default_is_a_matter_of_set_up() -> None:
+    with pytest.raises(SetupError, match="default"):
+        OURS.default("image", "nobody")
+
+
+# --- finding --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("gpt-image-2", "gpt-image-2"),
+        ("GPT-Image-2", "gpt-image-2"),
+        ("gpt-image-2-2026-04-21", "gpt-image-2"),
+        ("dalle3", "dall-e-3"),
+        ("gpt-image-3", None),
+        ("gpt-6-luna", None),
+    ],
+)
+def test_names_aliases_and_snapshots(name: str, found: str | None) -> None:
+    row = OURS.find("image", name)
+    assert (row.id if row else None) == found
+
+
+def test_a_retired_model_says_when_and_what_to_use() -> None:
+    with pytest.raises(UnsupportedRequest) as caught:
+        OURS.resolve("image", "dall-e-3")
+    assert "2026-05-12" in str(caught.value)
+    assert "--model gpt-image-2.6-flare" in str(caught.value)
+    with pytest.raises(UnsupportedRequest, match="WRITER_MODEL=gpt-6-luna"):
+        OURS.resolve("text", "gpt-4")
+
+
+def test_a_model_lives_until_the_day_it_is_retired() -> None:
+    assert load_catalog(today=date(2026, 11, 30)).resolve("image", "gpt-image-1.5").id == "gpt-image-1.5"
+    with pytest.raises(UnsupportedRequest):
+        load_catalog(today=date(2026, 12, 1)).resolve("image", "gpt-image-1.5")
+
+
+def test_a_slip_is_met_with_a_suggestion() -> None:
+    with pytest.raises(UnsupportedRequest, match="Did you mean 'gpt-6-luna'"):
+        OURS.resolve("text", "gpt-6-lunar")
+    with pytest.raises(UnsupportedRequest, match="CATALOG_FILE"):
+        OURS.resolve("image", "something else")
+    # A dead model is never suggested.
+    with pytest.raises(UnsupportedRequest) as caught:
+        OURS.resolve("image", "dall-e-33")
+    assert "'dall-e-3'" not in str(caught.value)
+
+
+def test_a_model_of_another_backend_is_unknown() -> None:
+    assert OURS.resolve("image", "draft", "draft").id == "draft"
+    with pytest.raises(UnsupportedRequest):
+        OURS.resolve("image", "draft", "dalle")
+
+
+def test_what_retires_soon_comes_in_order() -> None:
+    soon = OURS.retiring(90)
+    dates = [row.retires for row in soon if row.retires]
+    assert soon
+    assert dates == sorted(dates)
+    assert all(not row.retired(TODAY) for row in soon)
+    assert OURS.retiring(0) == []
+
+
+# --- prices ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_cost_adds_up_by_kind() -> None:
+    row = OURS.resolve("image", "gpt-image-2")
+    assert row.cost({"text_in": 1_000_000, "image_in": 1_000_000, "image_out": 500_000}) == Decimal("28")
+    assert row.cost({"text_in": 0}) == 0
+
+
+def test_an_unknown_price_is_none() -> None:
+    assert OURS.resolve("image", "gpt-image-1.5").cost({"image_out": 100}) is None
+    assert OURS.resolve("image", "gpt-image-2").cost({"video_out": 1}) is None
+    assert OURS.resolve("image", "gpt-image-2").cost({"video_out": 0, "image_out": 0}) == 0
+
+
+# --- a file of one's own --------------------------------------------------------------------------------------------
+
+LEAKS = pytest.mark.xfail(reason="models/catalog.py lets a TypeError or OSError through", strict=True)
+ROW = """
+[[image]]
+id = "gpt-image-9"
+backend = "dalle"
+about = "new"
+per_million = { image_out = "12.5" }
+source = "me"
+checked = 2026-11-20
+"""
+
+
+def test_an_own_row_is_added(tmp_path: Path) -> None:
+    catalog = own(tmp_path, ROW)
+    assert catalog.resolve("image", "gpt-image-9", "dalle").per_million["image_out"] == Decimal("12.5")
+    assert len(catalog.rows()) == len(ROWS) + 1
+
+
+def test_an_own_row_replaces_ours(tmp_path: Path) -> None:
+    catalog = own(tmp_path, ROW.replace("gpt-image-9", "dall-e-3"))
+    assert catalog.resolve("image", "dall-e-3").about == "new"
+    assert len(catalog.rows()) == len(ROWS)
+
+
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_rows_of_both_kinds_may_share_a_name(tmp_path: Path, kind: Kind) -> None:
+    catalog = own(tmp_path, ROW + ROW.replace("[[image]]", "[[text]]"))
+    assert catalog.resolve(kind, "gpt-image-9").kind == kind
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[[image]\n", "not valid TOML"),
+        ("[[picture]]\nid = 'a'\n", "unknown key 'picture'"),
+        (ROW.replace("about", "abot"), "gpt-image-9: about"),
+        (ROW + "surprise = 1\n", "surprise"),
+        (ROW.replace('"12.5"', '"cheap"'), "per_million.image_out"),
+        (ROW + 'sizes = { fixed = ["9x9"] }\n', "64 to 4096"),
+        ("[[image]]\nabout = 'a'\n", "number 1"),
+        pytest.param("[image]\nid = 'a'\n", "image", marks=LEAKS),
+        pytest.param("image = 3\n", "image", marks=LEAKS),
+        pytest.param("image = ['a']\n", "number 1", marks=LEAKS),
+    ],
+)
+def test_a_broken_file_says_where(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(SetupError) as caught:
+        own(tmp_path, text)
+    assert said in str(caught.value)
+    assert "own.toml" in str(caught.value)
+
+
+def test_a_missing_file_names_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="CATALOG_FILE"):
+        load_catalog(tmp_path / "none.toml")
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SetupError, match="TOML"):
+        load_catalog(path)
+
+
+@LEAKS
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(SetupError):
+        load_catalog(tmp_path)

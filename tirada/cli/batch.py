@@ -1,0 +1,119 @@
+"""``COUNT [SIZE]``: the default command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tirada.cli.options import (
+    JsonOption,
+    OutputOption,
+    QuietOption,
+    check_language,
+    check_size,
+    chosen_backend,
+    leave,
+    parse_pairs,
+    with_backend_flags,
+)
+
+EXAMPLES = """\
+\b
+  python main.py 10 1024x576                  one idea, 10 images of it
+  python main.py 4 --prompts 5                5 ideas, 4 images of each
+  python main.py 10 --only-prompts            10 rows for batch_prompts.csv
+  python main.py 4 --from my_prompts.csv      4 images of each row
+"""
+
+
+@with_backend_flags
+def command(
+    ctx: typer.Context,
+    count: Annotated[
+        int, typer.Argument(min=1, max=100_000, metavar="COUNT", help="Images per idea; with --only-prompts, prompts.")
+    ],
+    size: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SIZE",
+            callback=check_size,
+            show_default=False,
+            help="WIDTHxHEIGHT, one number, or square, portrait, landscape, wide, story.",
+        ),
+    ] = None,
+    prompts: Annotated[
+        int | None, typer.Option("--prompts", min=1, max=100_000, metavar="N", help="How many ideas.", show_default="1")
+    ] = None,
+    only_prompts: Annotated[
+        bool, typer.Option("--only-prompts", help="Append prompts to output/batch_prompts.csv; no image.")
+    ] = False,
+    source: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Render the prompts of a CSV or JSONL file.")
+    ] = None,
+    role: Annotated[
+        str | None, typer.Option("--role", metavar="NAME", help="Point of view; see `roles`.", show_default="any")
+    ] = None,
+    theme: Annotated[str, typer.Option("--theme", metavar="TEXT", help="What it is all about.")] = "",
+    language: Annotated[
+        str | None,
+        typer.Option("--language", metavar="CODE", callback=check_language, help="Language of titles and tags."),
+    ] = None,
+    writer: Annotated[
+        Literal["gpt", "composer"] | None,
+        typer.Option("--writer", help="Who writes: GPT, or the offline composer.", show_default="gpt with a key"),
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="Image model; see `models`.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=2**32 - 1, metavar="N", help="Makes the run repeatable.")
+    ] = None,
+    negative: Annotated[
+        str, typer.Option("--negative", metavar="TEXT", help="What to keep out, beside the role's own list.")
+    ] = "",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="KEY=VALUE", help="A setting of the backend, e.g. quality=low."),
+    ] = None,
+    format: Annotated[
+        Literal["png", "jpeg", "webp"] | None, typer.Option("--format", help="Of the files.", show_default="png")
+    ] = None,
+    output: OutputOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made and what it costs.")] = False,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Make images from ideas (the default command)."""
+    from models.sizes import parse_size
+    from tirada.cli.drive import drive
+    from tirada.cli.setup import Setup
+    from tirada.engine.plan import ReadyConcept
+    from tirada.settings import load_settings
+    from tirada.workflows.batch import BatchOptions, plan_batch, plan_from_file
+
+    settings = load_settings()
+    setup = Setup(settings, output=output, quiet=quiet or json)
+    setup.choose_backend(None if only_prompts else chosen_backend(ctx) or settings.backend)
+    options = BatchOptions(
+        count=count,
+        size=parse_size(size or settings.size),
+        prompts=prompts,
+        only_prompts=only_prompts,
+        roles=[role] if role else [],
+        theme=" ".join(theme.split()),
+        language=language or settings.language,
+        model=model,
+        seed=seed,
+        negative=negative.strip(),
+        options=parse_pairs(option),
+        format=format or settings.format,
+        csv=setup.output / "batch_prompts.csv",
+    )
+    if source is None:
+        ready: list[ReadyConcept] = []
+        setup.choose_writer(writer, options.language)
+        plan = setup.choose_roles(plan_batch(options))
+    else:
+        plan, ready = plan_from_file(options, setup.read_concepts(source), source)
+    setup.check(plan, ready)
+    leave(drive(setup, plan, ready, dry_run=dry_run, as_json=json, quiet=quiet))

@@ -1,0 +1,49 @@
+"""The only printer: results go to stdout, everything else to stderr.
+
+Invariant: nothing is printed that has not gone through ``redact``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from models.redaction import redact
+
+
+def result(text: str) -> None:
+    """A line of what the user asked for, on stdout."""
+    print(redact(text), flush=True)
+
+
+def result_json(data: Mapping[str, Any] | Sequence[Any]) -> None:
+    """One JSON document on stdout, for machines."""
+    print(redact(json.dumps(data, indent=2, ensure_ascii=False, default=str)), flush=True)
+
+
+def note(text: str) -> None:
+    """A line about the work, on stderr."""
+    print(redact(text), file=sys.stderr, flush=True)
+
+
+def warn(text: str) -> None:
+    note(f"Warning: {text}")
+
+
+def error(text: str) -> None:
+    note(f"Error: {text}")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A plain table on stdout: aligned columns, the last one as long as it likes; wrapped by a terminal only."""
+    cells = [list(header), *[list(row) for row in rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    for row in cells:
+        result("  ".join([*(cell.ljust(w) for cell, w in zip(row[:-1], widths, strict=False)), row[-1]]).rstrip())
+
+
+def ask_terminal() -> bool:
+    """Is a person looking?"""
+    return sys.stderr.isatty()

@@ -1,0 +1,229 @@
+"""Drives a run from the terminal: estimate, progress, Ctrl-C, report, exit code.
+
+Invariant: the first Ctrl-C finishes what is in flight, the second stops at once; both leave a run that can be resumed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from models.redaction import redact
+from models.sizes import format_size
+from tirada.cli import console
+from tirada.cli.main import Interrupted
+from tirada.cli.setup import TOOL, Estimate, Setup
+from tirada.cli.status import ExitStatus
+from tirada.engine.plan import Plan, ReadyConcept
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+
+    from tirada.engine.report import Report
+    from tirada.engine.run import Run
+    from tirada.store.store import Store
+
+
+def drive(
+    setup: Setup,
+    plan: Plan,
+    ready: Sequence[ReadyConcept],
+    *,
+    dry_run: bool = False,
+    as_json: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Start a new run of the plan and see it to its end; returns the exit code."""
+    # The very model is kept with the plan, so that a resume next month does not take another default.
+    plan = replace(plan, request={**plan.request, "model": setup.model_for(plan) or None})
+    estimate = setup.estimate(plan, ready)
+    if dry_run:
+        _tell_plan(setup, plan, estimate, as_json)
+        return ExitStatus.DONE
+    if not quiet and not as_json:
+        console.note(_cost_line(estimate, setup))
+    store = setup.open_store()
+    try:
+        from tirada.engine.run import Run
+
+        parts = setup.make_parts(store, plan)
+        run_id = store.add_run(
+            workflow=plan.workflow,
+            command=_command_line(),
+            plan=plan.to_json(),
+            backend=parts.backend.name if parts.backend else "",
+            model=setup.model_for(plan),
+            writer=parts.writer.name if parts.writer else "file",
+            writer_model=parts.writer.model if parts.writer else "",
+            tool=TOOL,
+        )
+        parts.ledger.run_id = run_id
+        run = Run(run_id, plan, parts, setup.engine_options(), _listener(plan, quiet=quiet or as_json))
+        return see_through(run, ready, as_json=as_json, quiet=quiet)
+    finally:
+        store.close()
+
+
+def resume(setup: Setup, store: Store, row: RowMapping, *, as_json: bool = False, quiet: bool = False) -> int:
+    """Go on with a run of the store; returns the exit code."""
+    from tirada.engine.run import Run
+
+    plan = Plan.from_json(row["plan"])
+    setup.choose_backend(row["backend"] or None)
+    if row["writer"] in ("gpt", "composer"):
+        setup.choose_writer(row["writer"], plan.language)
+        plan = setup.choose_roles(plan)
+    setup.check(plan, ())
+    parts = setup.make_parts(store, plan)
+    parts.ledger.run_id = row["id"]
+    run = Run(row["id"], plan, parts, setup.engine_options(), _listener(plan, quiet=quiet or as_json))
+    return see_through(run, resumed=True, as_json=as_json, quiet=quiet)
+
+
+def see_through(
+    run: Run,
+    ready: Sequence[ReadyConcept] = (),
+    *,
+    resumed: bool = False,
+    as_json: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Execute a run with Ctrl-C in hand, and report."""
+    parts = run.state.parts
+    listener: Any = run.state.listener
+    try:
+        with _interruptible(run), listener:
+            report = run.execute(ready, resumed=resumed)
+    finally:
+        for part in (parts.backend, parts.writer):
+            if part is not None:
+                part.close()
+    for text in run.state.bugs:
+        console.note(text)
+    tell(report, as_json=as_json, quiet=quiet)
+    return report.exit_code
+
+
+def tell(report: Report, *, as_json: bool, quiet: bool) -> None:
+    """The end of a run: results on stdout, everything else on stderr."""
+    if as_json:
+        console.result_json(report.to_json())
+        return
+    for folder in report.folders:
+        console.result(folder)
+    if report.csv and report.done:
+        console.result(report.csv)
+    if report.message:
+        console.error(report.message)
+    for failure in report.failures:
+        what = f"concept {failure['concept'] + 1}"
+        what += f", image {failure['image']}" if failure["image"] else ""
+        console.error(f"{what}: {failure['error']}: {failure['message']}")
+    if not quiet:
+        console.note(_summary(report))
+    if report.missing > 0 or report.in_doubt:
+        console.note(f"To go on: python main.py resume {report.run_id}")
+
+
+def _summary(report: Report) -> str:
+    kind = "prompts" if report.csv else "images"
+    parts = [f"{report.done} of {report.wanted} {kind}"]
+    for name in ("failed", "refused", "in_doubt"):
+        if count := getattr(report, name):
+            parts.append(f"{count} {name.replace('_', ' ')}")
+    cost = f"{report.cost_usd:.4f} USD" if report.cost_usd else "no cost"
+    if not report.cost_complete:
+        cost = f"at least {cost} (some prices are unknown)"
+    return f"Run {report.run_id} {report.status}: {', '.join(parts)}, {cost}, {report.seconds:.1f} s."
+
+
+def _cost_line(estimate: Estimate, setup: Setup) -> str:
+    if estimate.total is None:
+        return "Expected cost: unknown (no price in the catalog; see `models`)."
+    if estimate.total == 0:
+        return "Expected cost: nothing."
+    return f"Expected cost: {_usd(estimate.total)} (images {_usd(estimate.images)}, text {_usd(estimate.text)})."
+
+
+def _usd(amount: Decimal | None) -> str:
+    return "unknown" if amount is None else f"{amount:.4f} USD"
+
+
+def _tell_plan(setup: Setup, plan: Plan, estimate: Estimate, as_json: bool) -> None:
+    """What a dry run says."""
+    size = (plan.request["width"], plan.request["height"])
+    facts: dict[str, Any] = {
+        "prompts": plan.concepts,
+        "images": plan.concepts * plan.images,
+        "writer": " ".join(filter(None, [setup.writer_name or "file", setup.writer_model()])),
+        "roles": list(plan.roles),
+        "theme": plan.theme,
+        "language": plan.language,
+    }
+    if setup.backend is not None:
+        facts |= {
+            "backend": setup.backend.name,
+            "model": setup.model_for(plan),
+            "size": format_size(size),
+            "rendered_size": format_size(estimate.rendered_size or size),
+        }
+    facts |= {
+        "output": plan.csv or str(setup.output),
+        "text_usd": None if estimate.text is None else str(estimate.text),
+        "images_usd": None if estimate.images is None else str(estimate.images),
+        "total_usd": None if estimate.total is None else str(estimate.total),
+    }
+    if as_json:
+        console.result_json({"dry_run": True, **facts})
+        return
+    console.result("Dry run: nothing is sent, nothing is written.")
+    for name, value in facts.items():
+        shown = "unknown" if value is None else ", ".join(value) if isinstance(value, list) else str(value)
+        if shown:
+            console.result(f"  {name.replace('_', ' '):<14}{shown}")
+
+
+def _command_line() -> str:
+    """What the user typed; keys never belong on a command line, but one that is there is taken out."""
+    return redact(shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]))
+
+
+def _listener(plan: Plan, *, quiet: bool) -> Any:
+    from tirada.cli import progress
+
+    if quiet:
+        return progress.Silent()
+    return progress.Bars(plan) if console.ask_terminal() else progress.Lines(plan)
+
+
+@contextlib.contextmanager
+def _interruptible(run: Run) -> Iterator[None]:
+    """First Ctrl-C or SIGTERM: wind down. Second: stop at once."""
+    presses = 0
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        nonlocal presses
+        presses += 1
+        if presses > 1:
+            raise Interrupted
+        run.interrupt()
+
+    try:
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:
+        # Not the main thread: whoever called us minds the signals.
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,48 @@
+"""``history``: the runs in the store."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tirada.cli import console
+from tirada.cli.options import OutputOption
+
+
+def command(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, the newest first.")] = 20,
+    output: OutputOption = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List what was made, the newest first."""
+    from tirada.cli.setup import Setup
+    from tirada.settings import load_settings
+    from tirada.store.queries import list_runs
+
+    store = Setup(load_settings(), output=output).open_existing_store()
+    try:
+        rows = list_runs(store, limit)
+    finally:
+        store.close()
+    if json:
+        console.result_json([{key: value for key, value in row.items() if key != "plan"} for row in rows])
+        return
+    if not rows:
+        console.note("Nothing was made here yet.")
+        return
+    header = ("RUN", "WHEN (UTC)", "STATUS", "MADE", "COST", "COMMAND")
+    console.table(
+        header,
+        [
+            (
+                row["id"],
+                row["created_at"][:16].replace("T", " "),
+                row["status"],
+                f"{row['done']}/{row['images']} images" if row["images"] else f"{row['concepts']} prompts",
+                f"{row['cost_usd']:.4f}" if row["cost_usd"] else "-",
+                row["command"],
+            )
+            for row in rows
+        ],
+    )

@@ -1,0 +1,56 @@
+"""``models``: the catalog of image and text models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tirada.cli import console
+
+if TYPE_CHECKING:
+    from models.catalog import Catalog, ModelRow
+
+
+def command(
+    everything: Annotated[bool, typer.Option("--all", help="Also those that are retired.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List the models: prices, sizes, retirement dates."""
+    from models.catalog import load_catalog
+    from tirada.settings import load_settings
+
+    catalog = load_catalog(load_settings().catalog_file)
+    rows = [row for row in catalog.rows() if everything or not row.retired(catalog.today)]
+    if json:
+        console.result_json([row.model_dump(mode="json", exclude_defaults=True) for row in rows])
+        return
+    for kind in ("image", "text"):
+        console.table(
+            (f"{kind.upper()} MODEL", "USED BY", "PRICE (USD)", "RETIRES", "ABOUT"),
+            [_cells(row, catalog) for row in rows if row.kind == kind],
+        )
+        console.result("")
+    console.result(f"Catalog of {catalog.updated}. * = used when none is named. Sources: models --json.")
+
+
+def _cells(row: ModelRow, catalog: Catalog) -> tuple[str, ...]:
+    used_by = row.backend or ("composer" if row.id == "composer" else "gpt")
+    retires = "" if row.retires is None else f"{row.retires}"
+    if row.retired(catalog.today):
+        retires += f" -> {row.use}"
+    return (f"{row.id}{'*' if row.default else ''}", used_by, _price(row), retires, row.about)
+
+
+def _price(row: ModelRow) -> str:
+    from decimal import Decimal
+
+    if row.price is not None:
+        return "free" if row.price == 0 else f"{row.price}"
+    if row.kind == "image" and row.tokens and "image_out" in row.per_million:
+        tokens = row.tokens.get(row.default_quality) or next(iter(row.tokens.values()))
+        each = row.per_million["image_out"] * tokens / Decimal(1_000_000)
+        return f"~{each:.3f} an image"
+    if row.per_million:
+        return " / ".join(f"{row.per_million[key]}" for key in ("input", "output") if key in row.per_million) + " per 1M"
+    return "unknown"

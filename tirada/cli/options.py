@@ -1,0 +1,137 @@
+"""Options that several commands share, and the checks of single values.
+
+Invariant: a check says what is wrong with a value and what would be right; it never looks at other options.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from models import registry
+from models.sizes import parse_size
+from tirada.cli import console
+from tirada.cli.status import ExitStatus
+
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="PATH", help="Folder to write into.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON report on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
+
+#: Where the backend flags are noted while the command line is read, in the order they were typed.
+_TYPED = "tirada.backends"
+_PREFIX = "backend_flag_"
+
+
+def check_size(value: str | None) -> str | None:
+    """Typer callback of SIZE."""
+    if value is not None:
+        try:
+            parse_size(value)
+        except ValueError as exc:
+            raise typer.BadParameter(str(exc)) from exc
+    return value
+
+
+def check_language(value: str | None) -> str | None:
+    """Typer callback of --language."""
+    if value is not None and not re.fullmatch(r"[a-z]{2,3}", value):
+        raise typer.BadParameter(f"{value!r} is no language code; use two letters such as en, es, de, fr")
+    return value
+
+
+def parse_pairs(values: list[str] | None) -> dict[str, str]:
+    """KEY=VALUE pairs of --option; raises typer.BadParameter for anything else."""
+    pairs = {}
+    for value in values or []:
+        key, equals, text = value.partition("=")
+        if not equals or not key.strip():
+            raise typer.BadParameter(f"{value!r} is not KEY=VALUE", param_hint="--option")
+        pairs[key.strip()] = text.strip()
+    return pairs
+
+
+def note_backend(ctx: typer.Context, name: str) -> None:
+    ctx.meta.setdefault(_TYPED, []).append(name)
+
+
+def chosen_backend(ctx: typer.Context) -> str | None:
+    """The backend that was named first; the others are ignored, and the user is told."""
+    typed: list[str] = ctx.meta.get(_TYPED, [])
+    names = list(dict.fromkeys(typed))
+    for name in names[1:]:
+        console.warn(f"{name!r} is ignored: {names[0]!r} was named first.")
+    return names[0] if names else None
+
+
+def _note_flag(name: str) -> Callable[[typer.Context, bool], bool]:
+    def callback(ctx: typer.Context, value: bool) -> bool:
+        if value:
+            note_backend(ctx, name)
+        return value
+
+    return callback
+
+
+def _note_name(ctx: typer.Context, value: str | None) -> str | None:
+    if value is not None:
+        note_backend(ctx, registry.find(value).name)
+    return value
+
+
+def complete_backend(incomplete: str) -> list[str]:
+    return [row.name for row in registry.rows() if row.name.startswith(incomplete)]
+
+
+def with_backend_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command one flag per backend of the registry, and --backend; it asks ``chosen_backend`` which one counts.
+
+    Options are read in the order they were typed, so the callbacks know which flag came first.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    flags = [
+        inspect.Parameter(
+            f"{_PREFIX}{row.name.replace('-', '_')}",
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False,
+            annotation=Annotated[bool, typer.Option(row.flag, callback=_note_flag(row.name), help=f"{row.summary}.")],
+        )
+        for row in registry.BACKENDS
+    ]
+    by_name = inspect.Parameter(
+        f"{_PREFIX}name",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[
+            str | None,
+            typer.Option(
+                "--backend",
+                metavar="NAME",
+                callback=_note_name,
+                autocompletion=complete_backend,
+                help="Any backend by name, also one from another package.",
+                show_default=False,
+            ),
+        ],
+    )
+
+    def wrapper(**values: Any) -> Any:
+        return command(**{name: value for name, value in values.items() if not name.startswith(_PREFIX)})
+
+    parameters = [*signature.parameters.values(), *flags, by_name]
+    wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+    return wrapper
+
+
+def leave(code: int) -> None:
+    """End a command with an exit code."""
+    if code != ExitStatus.DONE:
+        raise typer.Exit(int(code))

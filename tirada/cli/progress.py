@@ -1,0 +1,140 @@
+"""Shows a run's events: bars on a terminal, lines in a log, nothing when quiet.
+
+Invariant: a listener never fails a run and never prints to stdout.
+"""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from tirada.cli import console
+from tirada.engine.events import (
+    ConceptFailed,
+    ConceptWritten,
+    Event,
+    FolderDone,
+    ImageDone,
+    ImageFailed,
+    PromptsSaved,
+    Retrying,
+    RunStarted,
+    Stopping,
+)
+from tirada.engine.plan import Plan
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+#: Seconds between two lines about how far a run is.
+HEARTBEAT = 15.0
+
+
+class Silent:
+    """Says nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def __call__(self, event: Event) -> None:
+        return None
+
+
+class Lines(Silent):
+    """A line for what matters, and one now and then about how far the run is; for logs and cron mails."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._wanted = 0
+        self._done = 0
+        self._last = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self._wanted = event.concepts if self._plan.prompts_only else event.images
+        if isinstance(event, ImageDone):
+            self._done += 1
+        if isinstance(event, PromptsSaved):
+            self._done += event.rows
+        if (line := describe(event)) is not None:
+            console.note(line)
+        elif time.monotonic() - self._last >= HEARTBEAT:
+            console.note(f"{self._done} of {self._wanted} done")
+        else:
+            return
+        self._last = time.monotonic()
+
+
+def describe(event: Event) -> str | None:
+    """The line for an event that is worth one."""
+    match event:
+        case RunStarted(run_id=run_id, resumed=resumed, note=note):
+            return f"Run {run_id} {'goes on' if resumed else 'starts'}. {note}".rstrip()
+        case ConceptFailed(position=position, kind=kind, message=message):
+            return f"Prompt {position + 1} failed: {kind}: {message}"
+        case ImageFailed(folder=folder, position=position, kind=kind, message=message):
+            return f"{folder.name}, image {position} failed: {kind}: {message}"
+        case Retrying(what=what, wait=wait, attempt=attempt, message=message):
+            return f"{what}: try {attempt} in {wait:.1f} s ({message})"
+        case FolderDone(path=path, done=done, failed=failed):
+            return f"{path}: {done} images" + (f", {failed} failed" if failed else "")
+        case Stopping(message=message):
+            return f"Stopping. {message}"
+    return None
+
+
+class Bars(Silent):
+    """A bar per stage with counts and cost, and lines above them for what goes wrong."""
+
+    def __init__(self, plan: Plan) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._plan = plan
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[cost]}"),
+            console=Console(stderr=True),
+        )
+        self._write: TaskID | None = None
+        self._images: TaskID | None = None
+        self._cost = Decimal(0)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        from rich.markup import escape
+
+        match event:
+            case RunStarted():
+                if event.concepts:
+                    self._write = self._progress.add_task("Prompts", total=event.concepts, cost="")
+                if event.images:
+                    self._images = self._progress.add_task("Images ", total=event.images, cost="")
+            case ConceptWritten() if self._write is not None:
+                self._progress.advance(self._write)
+            case ImageDone(cost=cost) if self._images is not None:
+                self._cost += cost or Decimal(0)
+                shown = f"{self._cost:.4f} USD" if self._cost else ""
+                self._progress.update(self._images, advance=1, cost=shown)
+            case FolderDone():
+                return
+        if (line := describe(event)) is not None:
+            self._progress.console.print(escape(line), highlight=False, soft_wrap=True)

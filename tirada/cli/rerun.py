@@ -1,0 +1,69 @@
+"""``rerun PATH``: the images of an ``info.json`` again, with the very same settings and seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tirada.cli import console
+from tirada.cli.options import JsonOption, OutputOption, QuietOption, chosen_backend, leave, with_backend_flags
+from tirada.errors import NotFound, UsageError
+
+
+@with_backend_flags
+def command(
+    ctx: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="An info.json, or the folder that holds it.")],
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="Another model.", show_default="the same")
+    ] = None,
+    output: OutputOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made and what it costs.")] = False,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Make the images of an info.json again."""
+    from models.contract import Concept
+    from models.sizes import parse_size
+    from tirada.cli.drive import drive
+    from tirada.cli.setup import Setup
+    from tirada.output.info import read_info
+    from tirada.settings import load_settings
+    from tirada.workflows.batch import BatchOptions, plan_rerun
+
+    if not path.exists():
+        raise NotFound(f"There is no file {str(path)!r}.")
+    try:
+        info = read_info(path)
+    except ValueError as exc:
+        raise UsageError(f"{exc}.") from exc
+    setup = Setup(load_settings(), output=output, quiet=quiet or json)
+    chosen = chosen_backend(ctx)
+    setup.choose_backend(chosen or info.backend)
+    same = setup.backend is not None and setup.backend.name == info.backend
+    if same and setup.backend is not None and not setup.backend.capabilities.seeds:
+        console.warn(f"{info.ai} takes no seeds: the images will be new ones of the same prompt.")
+    options = BatchOptions(
+        count=info.quantity,
+        size=parse_size(info.size),
+        theme=info.theme,
+        language=info.language,
+        model=model or (info.model if same else None),
+        options=info.options if same else {},
+        format=info.format,
+    )
+    concept = Concept(
+        title=info.title,
+        description=info.description,
+        metatags=tuple(info.metatags),
+        prompt=info.prompt,
+        negative=info.negative_prompt,
+        role=info.role,
+        writer=info.writer,
+        model=info.writer_model,
+    )
+    plan, ready = plan_rerun(options, concept, info.seeds, info.brief, path)
+    setup.check(plan, ready)
+    leave(drive(setup, plan, ready, dry_run=dry_run, as_json=json, quiet=quiet))

@@ -1,0 +1,290 @@
+"""Puts a run's parts together from settings and options, before anything is written or spent.
+
+Invariant: everything that can be wrong with the set-up is found here; a dry run ends where the store would be opened.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from models import registry
+from models.contract import Concept, Dealer, ImageBackend, ImageRequest, Role, Writer
+from models.registry import BackendConfig, BackendRow
+from models.roles import RoleLibrary, SeededDealer
+from tirada import __version__
+from tirada.cli import console
+from tirada.engine.plan import Plan, ReadyConcept, request_from_json
+from tirada.errors import NotFound, OutputError, UsageError
+from tirada.settings import Settings, project_folder
+
+if TYPE_CHECKING:
+    from tirada.engine.state import EngineOptions, Parts
+    from tirada.store.store import Store
+
+TOOL = f"Tirada {__version__}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a run is expected to cost in USD; None = unknown."""
+
+    text: Decimal | None
+    images: Decimal | None
+    rendered_size: tuple[int, int] | None
+
+    @property
+    def total(self) -> Decimal | None:
+        return None if self.text is None or self.images is None else self.text + self.images
+
+
+class Setup:
+    """Settings and options on their way to becoming ``Parts``."""
+
+    def __init__(self, settings: Settings, *, output: Path | None, quiet: bool = False) -> None:
+        from models.catalog import load_catalog
+
+        self.settings = settings
+        self.output = output or settings.output_dir
+        self.catalog = load_catalog(settings.catalog_file)
+        self.library = RoleLibrary(
+            settings.data_dir or project_folder("data"), settings.tuning_dir or project_folder("tuning")
+        )
+        self.backend_row: BackendRow | None = None
+        self.backend: ImageBackend | None = None
+        self.writer_name: Literal["gpt", "composer"] | None = None
+        self.roles: tuple[Role, ...] = ()
+        self._quiet = quiet
+
+    def say(self, text: str) -> None:
+        if not self._quiet:
+            console.note(text)
+
+    # --- choices
+
+    def choose_backend(self, name: str | None) -> None:
+        """Make the backend of that name; None for a run without images."""
+        if name is None:
+            return
+        self.backend_row = row = registry.find(name)
+        values = {setting: self.settings.value(setting) for setting in row.settings}
+        self.backend = registry.build(
+            row,
+            BackendConfig(
+                catalog=self.catalog,
+                settings=values,
+                timeout=self.settings.request_timeout_seconds,
+                max_in_flight=self.settings.images_in_flight,
+            ),
+        )
+        if name == "draft":
+            self.say("Images are drafts: sketches drawn offline, to rehearse a batch (choose a model with --dalle, ...).")
+
+    def choose_writer(self, name: Literal["gpt", "composer"] | None, language: str) -> None:
+        """GPT where there is a key or an endpoint, else the offline composer."""
+        reachable = bool(self.settings.openai_api_key or self.settings.openai_base_url)
+        self.writer_name = name or self.settings.writer or ("gpt" if reachable else "composer")
+        if self.writer_name == "gpt":
+            return
+        if language != "en":
+            raise UsageError(
+                f"The composer writes English, not {language!r}; the GPT writer does: set OPENAI_API_KEY, or --writer gpt."
+            )
+        if not reachable:
+            self.say("Prompts come from the offline composer (set OPENAI_API_KEY and GPT writes them).")
+
+    def choose_roles(self, plan: Plan) -> Plan:
+        """Load the roles of a plan, all there are where it names none."""
+        if plan.roles:
+            self.roles = tuple(self.library.load(name) for name in plan.roles)
+        else:
+            self.roles = tuple(self.library.load_usable())
+        for problem in self.library.problems:
+            console.warn(str(problem))
+        return replace(plan, roles=tuple(role.name for role in self.roles))
+
+    def read_concepts(self, path: Path) -> list[Concept]:
+        """The concepts of a prompt file; what is wrong with a line is said, and the rest is used."""
+        from tirada.output.prompt_files import read_concepts
+
+        if not path.is_file():
+            raise NotFound(f"There is no file {str(path)!r}.")
+        try:
+            found = read_concepts(path)
+        except ValueError as exc:
+            raise UsageError(f"{exc}.") from exc
+        for problem in found.problems:
+            console.warn(str(problem))
+        return [replace(concept, writer="file") for _, concept in found.concepts]
+
+    # --- checks and figures
+
+    def check(self, plan: Plan, ready: Sequence[ReadyConcept]) -> None:
+        """Raise before anything is spent if the backend cannot do what the plan asks."""
+        if self.backend is not None:
+            for request in self._samples(plan, ready):
+                self.backend.check(request)
+        if self.writer_name is not None:
+            self.make_writer(_Nothing()).close()
+
+    def estimate(self, plan: Plan, ready: Sequence[ReadyConcept]) -> Estimate:
+        text: Decimal | None = Decimal(0)
+        if self.writer_name is not None:
+            text = self.make_writer(_Nothing()).price(plan.concepts)
+        if self.backend is None:
+            return Estimate(text=text, images=Decimal(0), rendered_size=None)
+        prices = [self.backend.price(request) for request in self._samples(plan, ready)]
+        images: Decimal | None = Decimal(0)
+        for price in prices:
+            images = None if price is None or images is None else images + price * plan.images
+        if images is not None and not ready:
+            images *= plan.concepts
+        sample = next(iter(self._samples(plan, ready)))
+        return Estimate(text=text, images=images, rendered_size=self.backend.render_size(sample))
+
+    def _samples(self, plan: Plan, ready: Sequence[ReadyConcept]) -> Iterator[ImageRequest]:
+        """The requests of ready concepts, or one that stands for those to be written."""
+        concepts = [item.concept for item in ready] or [
+            Concept(title="A title", description="", metatags=(), prompt="word " * 90)
+        ]
+        for concept in concepts:
+            yield request_from_json(plan.request_for(concept), None)
+
+    def model_for(self, plan: Plan) -> str:
+        """The exact image model of a plan, or nothing without images."""
+        return "" if self.backend is None else self.backend.model_for(next(self._samples(plan, ())))
+
+    def writer_model(self) -> str:
+        return "" if self.writer_name is None else self.make_writer(_Nothing()).model
+
+    # --- parts
+
+    def open_store(self) -> Store:
+        """Make the output folder and open the store in it; raises OutputError where that cannot be."""
+        from tirada.store.store import Store
+
+        try:
+            self.output.mkdir(parents=True, exist_ok=True)
+            probe = self.output / ".tirada"
+            probe.mkdir(exist_ok=True)
+        except OSError as exc:
+            raise OutputError(f"The output folder {str(self.output)!r} cannot be written: {exc.strerror}.") from exc
+        return Store(self.output / "tirada.db")
+
+    def open_existing_store(self) -> Store:
+        """The store of the output folder; raises NotFound where nothing was ever made."""
+        if not (self.output / "tirada.db").exists():
+            raise NotFound(f"Nothing was made in {str(self.output)!r} yet (no tirada.db); --output names another folder.")
+        return self.open_store()
+
+    def make_writer(self, world: Any) -> Writer:
+        """The chosen writer, with ``world`` as its meter, novelty and memory."""
+        from models.writers.checks import ForbiddenNames
+
+        forbidden = ForbiddenNames.load((self.settings.data_dir or project_folder("data")) / "forbidden_names.toml")
+        if self.writer_name == "composer":
+            from models.writers.composer import ComposerWriter
+
+            return ComposerWriter(novelty=world.novelty, forbidden=forbidden)
+        from models.writers.gpt import GptWriter
+
+        return GptWriter(
+            key=self.settings.value("OPENAI_API_KEY"),
+            base_url=self.settings.openai_base_url,
+            model=self.settings.writer_model,
+            catalog=self.catalog,
+            meter=world.meter,
+            novelty=world.novelty,
+            memory=world.memory,
+            forbidden=forbidden,
+            timeout=min(120.0, self.settings.request_timeout_seconds),
+            batch=self.settings.writer_batch,
+            max_in_flight=self.settings.writer_in_flight,
+        )
+
+    def make_parts(self, store: Store, plan: Plan) -> Parts:
+        """Everything a run works with."""
+        from tirada.engine.ledger import Ledger
+        from tirada.engine.novelty import NoveltyIndex
+        from tirada.engine.state import Parts
+        from tirada.output.prompts_csv import read_rows
+        from tirada.store.decks import StoredDealer
+
+        csv = self.output / "batch_prompts.csv"
+
+        def existing() -> Iterator[tuple[str, str]]:
+            yield from store.texts()
+            if csv.exists():
+                yield from ((row.title, row.description) for row in read_rows(csv))
+
+        novelty = NoveltyIndex(existing)
+        ledger = Ledger(store, writer=self.writer_name or "file", backend=self.backend.name if self.backend else "")
+        writer: Writer | None = None
+        dealer: Dealer | None = None
+        if self.writer_name is not None:
+            writer = self.make_writer(_World(meter=ledger, novelty=novelty, memory=store))
+            dealer = SeededDealer(plan.seed) if plan.seeded else StoredDealer(store.database, random.Random())
+        return Parts(
+            store=store,
+            output=self.output,
+            backend=self.backend,
+            backend_label=self.backend_row.label if self.backend_row else "",
+            writer=writer,
+            roles=self.roles,
+            dealer=dealer,
+            novelty=novelty,
+            ledger=ledger,
+            tool=TOOL,
+        )
+
+    def engine_options(self) -> EngineOptions:
+        from tirada.engine.retry import RetryPolicy
+        from tirada.engine.state import EngineOptions
+
+        settings = self.settings
+        return EngineOptions(
+            retry=RetryPolicy(
+                tries=settings.retry_tries,
+                wait=settings.retry_wait_seconds,
+                longest_wait=settings.retry_max_wait_seconds,
+            ),
+            min_free=settings.min_free_mb * 1024 * 1024,
+            save_threads=settings.save_threads,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _World:
+    """What a writer is told about the world outside."""
+
+    meter: Any
+    novelty: Any
+    memory: Any
+
+
+class _Nothing:
+    """A world for a writer that is only asked for its price."""
+
+    def __init__(self) -> None:
+        self.meter = self.novelty = self.memory = self
+
+    rejected = 0
+
+    def reserve(self, **_: object) -> str:
+        return ""
+
+    def settle(self, call: str, **_: object) -> None:
+        return None
+
+    def claim(self, title: str, description: str, *, near: bool) -> str | None:
+        return None
+
+    def recall(self, key: str) -> str | None:
+        return None
+
+    def remember(self, key: str, value: str) -> None:
+        return None

@@ -1,0 +1,59 @@
+"""``show ID``: one run, or one folder of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from tirada.cli import console
+from tirada.cli.options import OutputOption
+
+#: Concepts listed of a run.
+LISTED = 50
+
+
+def command(
+    name: Annotated[str, typer.Argument(metavar="ID", help="Of a run or a folder (batch_id), or how it begins.")],
+    output: OutputOption = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Show a run: its settings, folders, failures and cost."""
+    from tirada.cli.setup import Setup
+    from tirada.settings import load_settings
+    from tirada.store import queries
+
+    store = Setup(load_settings(), output=output).open_existing_store()
+    try:
+        concept = queries.find_concept(store, name) if name else None
+        if concept is not None:
+            facts = {**concept, "images": [dict(image) for image in store.images_of(concept["id"])]}
+        else:
+            row = queries.find_run(store, name)
+            facts = {**row, **queries.figures(store, row["id"])}
+            facts["folders"] = [
+                {"title": c["title"] or c["error"], "folder": c["folder"], "done": c["done"], "of": c["total"]}
+                for c in queries.concepts_of(store, row["id"], LISTED)
+            ]
+            facts["failures"] = store.failures(row["id"], LISTED)
+    finally:
+        store.close()
+    if json:
+        console.result_json(facts)
+        return
+    for key, value in facts.items():
+        _tell(key.replace("_", " "), value)
+
+
+def _tell(key: str, value: Any) -> None:
+    if isinstance(value, dict):
+        value = ", ".join(f"{k} {v}" for k, v in value.items() if v not in (None, "", [], {}))
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        console.result(f"{key}:")
+        for item in value:
+            console.result("  " + ", ".join(f"{k} {v}" for k, v in item.items() if v not in (None, "")))
+        return
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    if value not in (None, "", 0):
+        console.result(f"{key:<14}  {value}")

@@ -1,0 +1,1 @@
+"""Runs a plan: concurrency, retries, money and resuming live here and nowhere else."""

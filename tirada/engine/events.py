@@ -1,0 +1,97 @@
+"""What happens during a run, as typed events; the terminal, a log and a stream are subscribers of the same ones.
+
+Invariant: events are facts that are already in the store or on disk; dropping one loses no data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    run_id: str
+    #: Concepts and images this sitting has to make (a resumed run counts only what is missing).
+    concepts: int
+    images: int
+    resumed: bool = False
+    #: What a resumed run found of calls whose outcome nobody knows.
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptWritten:
+    position: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptFailed:
+    position: int
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptsSaved:
+    """Rows were appended to the CSV."""
+
+    path: Path
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDone:
+    path: Path
+    cost: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFailed:
+    folder: Path
+    position: int
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """Something will be tried again after ``wait`` seconds."""
+
+    what: str
+    attempt: int
+    wait: float
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class FolderDone:
+    path: Path
+    title: str
+    done: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """Nothing more is submitted; what is in flight is finished."""
+
+    kind: str
+    message: str
+
+
+Event = (
+    RunStarted
+    | ConceptWritten
+    | ConceptFailed
+    | PromptsSaved
+    | ImageDone
+    | ImageFailed
+    | Retrying
+    | FolderDone
+    | Stopping
+)
+Listener = Callable[[Event], None]

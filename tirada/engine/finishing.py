@@ -1,0 +1,118 @@
+"""Writes down what became of a concept: ``info.json`` and its companions, from the rows of the store.
+
+Invariant: the files say what the store says, so writing them again at any time is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from tirada.engine.events import FolderDone
+from tirada.engine.source import ActiveConcept
+from tirada.engine.state import RunState
+from tirada.store.store import SETTLED
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+
+    from tirada.output.info import Info
+
+
+def finish_folder(state: RunState, concept: ActiveConcept) -> None:
+    """Every image of the concept is settled: write its files and mark it as done."""
+    write_folder(state, concept)
+    state.parts.store.finish_concepts([concept.id])
+
+
+def write_folder(state: RunState, concept: ActiveConcept) -> None:
+    """Write the folder's files as things stand."""
+    from tirada.output.info import write_info
+
+    row = state.parts.store.concept(concept.id)
+    images = state.parts.store.images_of(concept.id)
+    info = build_info(state, row, images)
+    write_info(concept.folder, info)
+    state.emit(FolderDone(concept.folder, info.title, len(info.images), len(info.failures)))
+
+
+def build_info(state: RunState, row: RowMapping, images: Sequence[RowMapping]) -> Info:
+    """The record of one concept."""
+    from tirada.output.info import Info
+
+    run = state.parts.store.run(state.run_id)
+    request = row["request"]
+    backend = state.parts.backend
+    costs = [image["cost"] for image in images if image["state"] in SETTLED]
+    return Info.model_validate(
+        {
+            "batch_id": row["id"],
+            "run_id": state.run_id,
+            "created_at": datetime.fromisoformat(row["created_at"]),
+            "status": _status(images),
+            "ai": state.parts.backend_label,
+            "backend": run["backend"],
+            "model": run["model"],
+            "writer": row["writer"],
+            "writer_model": row["writer_model"],
+            "role": row["role"],
+            "theme": state.plan.theme,
+            "language": state.plan.language,
+            "brief": row["brief"],
+            "title": row["title"],
+            "description": row["description"],
+            "metatags": row["metatags"],
+            "prompt": request["prompt"],
+            "negative_prompt": request["negative"] if backend is not None and backend.capabilities.negative else "",
+            "size": f"{request['width']}x{request['height']}",
+            "quantity": len(images),
+            "seeds": [image["seed"] for image in images],
+            "steps": request.get("steps"),
+            "cfg_scale": request.get("guidance"),
+            "scheduler": request.get("scheduler"),
+            "options": request.get("options") or {},
+            "format": state.plan.format,
+            "cost_usd": None if None in costs else sum(map(Decimal, costs), Decimal(0)),
+            "images": [_entry(image) for image in images if image["state"] == "done"],
+            "failures": [_failure(image) for image in images if image["state"] in SETTLED and image["state"] != "done"],
+            "command": run["command"],
+            "tool": state.parts.tool,
+        }
+    )
+
+
+def _status(images: Sequence[RowMapping]) -> str:
+    states = {image["state"] for image in images}
+    if states - set(SETTLED):
+        return "interrupted"
+    if states == {"done"}:
+        return "done"
+    return "partial" if "done" in states else "failed"
+
+
+def _entry(image: RowMapping) -> dict[str, object]:
+    return {
+        "file": image["file"],
+        "seed": image["seed"],
+        "width": image["width"],
+        "height": image["height"],
+        "rendered_size": f"{image['rendered_width']}x{image['rendered_height']}",
+        "sha256": image["sha256"],
+        "attempts": max(1, image["attempts"]),
+        "cost_usd": image["cost"],
+        "sidecar": image["sidecar"],
+        "model": image["model"] or "",
+        "note": image["note"],
+    }
+
+
+def _failure(image: RowMapping) -> dict[str, object]:
+    return {
+        "index": image["position"],
+        "seed": image["seed"],
+        "error": image["error_kind"] or "unknown",
+        "message": image["error"] or "",
+        "attempts": image["attempts"],
+    }

@@ -1,0 +1,85 @@
+"""The money of one run: every paid call is written down before it leaves and settled after.
+
+Invariant: what a call really cost replaces its estimate; a cost nobody told is counted as estimated.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Literal
+
+from models.errors import InDoubt, ModelError
+from models.redaction import redact
+from tirada.store.store import Store, new_id
+
+
+class Ledger:
+    """Implements ``models.contract.Meter`` for text calls and opens and settles those for images."""
+
+    def __init__(self, store: Store, *, writer: str, backend: str) -> None:
+        self._store = store
+        #: The run the calls belong to, set as soon as it has a row.
+        self.run_id = ""
+        self._names = {"text": writer, "image": backend}
+        self._lock = threading.Lock()
+        self._estimates: dict[str, Decimal | None] = {}
+        self.spent = Decimal(0)
+        #: True when some call had neither a cost nor an estimate.
+        self.unknown = False
+        self.tokens: Counter[str] = Counter()
+
+    def new_call(self, *, kind: Literal["text", "image"], model: str, estimate: Decimal | None) -> dict[str, Any]:
+        """The columns of a call that is about to leave; the caller writes them down."""
+        call_id = new_id(8)
+        with self._lock:
+            self._estimates[call_id] = estimate
+        return {
+            "id": call_id,
+            "run_id": self.run_id,
+            "kind": kind,
+            "backend": self._names[kind],
+            "model": model,
+            "estimate": None if estimate is None else str(estimate),
+        }
+
+    def reserve(self, *, kind: Literal["text", "image"], model: str, estimate: Decimal | None) -> str:
+        return self._store.open_call(**self.new_call(kind=kind, model=model, estimate=estimate))
+
+    def settle(
+        self,
+        call: str,
+        *,
+        cost: Decimal | None,
+        usage: Mapping[str, int] | None = None,
+        error: ModelError | None = None,
+    ) -> None:
+        self._store.settle_call(self.settled(call, cost=cost, usage=usage, error=error))
+
+    def settled(
+        self,
+        call: str,
+        *,
+        cost: Decimal | None,
+        usage: Mapping[str, int] | None = None,
+        error: ModelError | None = None,
+    ) -> dict[str, Any]:
+        """Count a call and return the columns that settle it; the caller writes them down."""
+        with self._lock:
+            estimate = self._estimates.pop(call, None)
+            doubtful = isinstance(error, InDoubt)
+            if cost is None and (error is None or doubtful):
+                cost = estimate
+                self.unknown = self.unknown or estimate is None
+            self.spent += cost or Decimal(0)
+            self.tokens.update(usage or {})
+        return {
+            "id": call,
+            "state": "in_doubt" if doubtful else "failed" if error else "settled",
+            "cost": None if cost is None else str(cost),
+            "usage": dict(usage or {}),
+            "error_kind": error.kind if error else None,
+            "error": redact(str(error)) if error else None,
+        }

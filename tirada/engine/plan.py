@@ -1,0 +1,84 @@
+"""What a run is to make, decided before it starts and kept in the store, so that it can be resumed as it was.
+
+Invariant: a plan survives a round trip through JSON unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from models.contract import Concept, ImageRequest, Lora
+
+#: Seeds are 32 bits wide, as every tool of the field takes them.
+SEEDS = 2**32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Turned out by a workflow, run by the engine."""
+
+    workflow: str
+    #: How many concepts, and how many images of each (0 = prompts only, into ``csv``).
+    concepts: int
+    images: int
+    #: Every seed of the run follows from this one.
+    seed: int
+    #: True when the user chose the seed: then the choices follow from it too, instead of the remembered decks.
+    seeded: bool = False
+    #: Fields of the ImageRequest that all images share: width, height, model, negative, options, ...
+    request: Mapping[str, Any] = field(default_factory=dict)
+    #: The roles to deal from.
+    roles: tuple[str, ...] = ()
+    theme: str = ""
+    language: str = "en"
+    format: str = "png"
+    csv: str = ""
+    #: The file the concepts were read from, if they were not written by a writer.
+    source: str = ""
+
+    @property
+    def prompts_only(self) -> bool:
+        return self.images == 0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        known = {name: data[name] for name in cls.__slots__ if name in data}
+        return cls(**{**known, "roles": tuple(known.get("roles", ()))})
+
+    def seeds(self, position: int) -> list[int]:
+        """Seeds of the images of one concept: consecutive, and no two alike in a run."""
+        first = self.seed + position * self.images
+        return [(first + number) % SEEDS for number in range(self.images)]
+
+    def request_for(self, concept: Concept) -> dict[str, Any]:
+        """The request of a concept's images as JSON, without the seed."""
+        negative = ", ".join(part for part in (concept.negative, self.request.get("negative", "")) if part)
+        return {**self.request, "prompt": concept.prompt, "negative": negative, "title": concept.title}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyConcept:
+    """A concept that needs no writer, with the seeds of its images where they are given."""
+
+    concept: Concept
+    seeds: tuple[int | None, ...] | None = None
+    brief: Mapping[str, Any] = field(default_factory=dict)
+
+
+def request_from_json(data: Mapping[str, Any], seed: int | None) -> ImageRequest:
+    """An ImageRequest from its stored form."""
+    fields = dict(data)
+    for key in ("init_image",):
+        if fields.get(key):
+            fields[key] = Path(fields[key])
+    if fields.get("references"):
+        fields["references"] = tuple(Path(path) for path in fields["references"])
+    if fields.get("loras"):
+        fields["loras"] = tuple(Lora(**lora) for lora in fields["loras"])
+    return ImageRequest(**fields, seed=seed)

@@ -1,0 +1,143 @@
+"""The render stage: asks the backend, decides about its errors, hands images on to be saved.
+
+Invariant: a paid call is written down before it leaves; an image whose outcome is unknown is not asked for again here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any
+
+from models.contract import GeneratedImage, ImageBackend
+from models.errors import ModelError, Unavailable
+from models.redaction import redact
+from tirada.engine.events import ImageFailed, Retrying
+from tirada.engine.retry import Action, Decision, decide
+from tirada.engine.source import Job, JobSource
+from tirada.engine.state import RunState
+
+
+class BugError(ModelError):
+    """A backend raised what it should not have; the item fails, the run goes on, the traceback is kept."""
+
+    kind = "bug"
+
+
+class Delivered:
+    """An image on its way to the save stage."""
+
+    __slots__ = ("attempt", "image", "job", "settled")
+
+    def __init__(self, job: Job, image: GeneratedImage, attempt: int, settled: dict[str, Any] | None) -> None:
+        self.job = job
+        self.image = image
+        self.attempt = attempt
+        #: What settles the paid call, to be written down with the state "received".
+        self.settled = settled
+
+
+class Renderer:
+    """Renders jobs; ``loop`` is what each render thread runs."""
+
+    def __init__(self, state: RunState, source: JobSource, settle: Callable[[Job], None]) -> None:
+        assert state.parts.backend is not None
+        self._state = state
+        self._source = source
+        self._backend: ImageBackend = state.parts.backend
+        self._paid = self._backend.capabilities.paid
+        self._settle = settle
+
+    def loop(self, deliver: Callable[[Delivered], None]) -> None:
+        while jobs := self._source.next_jobs(self._backend.capabilities.max_batch):
+            self.render(jobs, deliver)
+
+    def render(self, jobs: Sequence[Job], deliver: Callable[[Delivered], None], attempt: int = 1) -> None:
+        """Render jobs until each is delivered, failed, or left to a later run because this one halts."""
+        while jobs and self._state.clear_to_submit():
+            calls = [self._open(job, attempt) for job in jobs]
+            outcomes = self._generate(jobs)
+            again: list[tuple[Job, Decision, ModelError]] = []
+            for job, call, outcome in zip(jobs, calls, outcomes, strict=True):
+                if isinstance(outcome, GeneratedImage):
+                    self._state.service_answered()
+                    deliver(Delivered(job, outcome, attempt, self._settled(call, outcome)))
+                elif (decision := self._give_up(job, call, outcome, attempt)) is not None:
+                    again.append((job, decision, outcome))
+            if again:
+                self._pause(again, attempt)
+            jobs = [job for job, _, _ in again]
+            attempt += 1
+
+    def _open(self, job: Job, attempt: int) -> str | None:
+        """The intent row of a paid call; free backends need none, nothing is lost by asking again."""
+        if not self._paid:
+            return None
+        call = self._state.parts.ledger.new_call(
+            kind="image",
+            model=self._backend.model_for(job.request),
+            estimate=self._backend.price(job.request),
+        )
+        self._state.parts.store.submit_image(job.image_id, attempt, call)
+        return str(call["id"])
+
+    def _generate(self, jobs: Sequence[Job]) -> Sequence[GeneratedImage | ModelError]:
+        try:
+            return self._backend.generate([job.request for job in jobs])
+        except ModelError as exc:
+            return [exc] * len(jobs)
+        except Exception as exc:  # noqa: BLE001 - one item's failure never ends the batch
+            self._state.bug(exc)
+            return [BugError(f"{type(exc).__name__}: {redact(str(exc))}")] * len(jobs)
+
+    def _settled(self, call: str | None, image: GeneratedImage) -> dict[str, Any] | None:
+        if call is None:
+            return None
+        return self._state.parts.ledger.settled(call, cost=image.cost_usd, usage=image.usage)
+
+    def _give_up(self, job: Job, call: str | None, error: ModelError, attempt: int) -> Decision | None:
+        """Write an error down. Returns the decision when the job is to be tried again, else None."""
+        state = self._state
+        decision = decide(error, attempt, state.options.retry)
+        settled = None
+        if call is not None:
+            settled = state.parts.ledger.settled(call, cost=getattr(error, "cost_usd", None), error=error)
+        if decision.action is Action.FAIL:
+            state.parts.store.set_image(
+                job.image_id,
+                decision.state,
+                settled=settled,
+                attempts=attempt,
+                error_kind=error.kind,
+                error=redact(str(error)),
+                **_cost(settled),
+            )
+            state.count(**{decision.state: 1})
+            state.emit(ImageFailed(job.concept.folder, job.position, error.kind, str(error)))
+            if isinstance(error, Unavailable):
+                state.service_failed(error)
+            self._settle(job)
+            return None
+        if settled is not None or decision.action is Action.HALT:
+            state.parts.store.set_image(job.image_id, "planned", settled=settled, attempts=attempt)
+        if decision.action is Action.HALT:
+            state.halt(error.kind, str(error))
+            return None
+        return decision
+
+    def _pause(self, again: Sequence[tuple[Job, Decision, ModelError]], attempt: int) -> None:
+        wait = max(decision.wait for _, decision, _ in again)
+        job, decision, error = again[0]
+        what = f"{job.concept.folder.name}, image {job.position}"
+        self._state.emit(Retrying(what, attempt + 1, wait, str(error)))
+        if decision.everyone:
+            self._state.hold_everyone(wait)
+        else:
+            self._state.wait(wait)
+
+
+def _cost(settled: dict[str, Any] | None) -> dict[str, Any]:
+    """What a failed attempt cost belongs to the image too, if it cost anything."""
+    if settled is None or not settled["cost"] or Decimal(settled["cost"]) == 0:
+        return {}
+    return {"cost": settled["cost"]}

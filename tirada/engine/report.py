@@ -1,0 +1,107 @@
+"""What became of a run, for people, for ``--json`` and for the exit code.
+
+Invariant: the figures are counted from the store, so that a resumed run reports the whole of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from tirada.engine.state import RunState
+
+#: Failures named in the report; the rest are in ``show``.
+FAILURES_SHOWN = 20
+#: Exit code by the reason a run halted for (design §7); anything else ends like a failed batch.
+HALT_CODES = {"interrupted": 130, "setup": 3, "unsupported": 3, "out_of_credit": 5, "disk": 1, "bug": 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The end of a run. ``wanted`` counts images, or prompts in a run that makes only those."""
+
+    run_id: str
+    status: str
+    exit_code: int
+    wanted: int
+    done: int
+    failed: int
+    refused: int
+    in_doubt: int
+    concepts_written: int
+    concepts_failed: int
+    cost_usd: Decimal
+    cost_complete: bool
+    tokens: Mapping[str, int]
+    seconds: float
+    folders: Sequence[str]
+    csv: str
+    #: Share (0 to 1) of the descriptions of this sitting that open with the most frequent three words.
+    same_opening: float
+    near_duplicates_rejected: int
+    failures: Sequence[Mapping[str, Any]]
+    message: str
+
+    @property
+    def missing(self) -> int:
+        """What a resume would still make."""
+        return self.wanted - self.done - self.failed - self.refused
+
+    def to_json(self) -> dict[str, Any]:
+        names = [name for name in self.__slots__ if name != "cost_usd"]
+        return {**{name: getattr(self, name) for name in names}, "cost_usd": str(self.cost_usd)}
+
+
+def make_report(state: RunState, seconds: float) -> Report:
+    """Count what there is now."""
+    store, plan, parts = state.parts.store, state.plan, state.parts
+    figures = store.run_figures(state.run_id)
+    written, concepts_failed = store.concept_counts(state.run_id)
+    if plan.prompts_only:
+        wanted, done, failed = plan.concepts, store.done_concepts(state.run_id), concepts_failed
+    else:
+        wanted = plan.concepts * plan.images
+        done, failed = figures.get("done", 0), figures.get("failed", 0) + concepts_failed * plan.images
+    refused, in_doubt = figures.get("refused", 0), figures.get("in_doubt", 0)
+    most = state.openings.most_common(1)
+    spoiled = failed + refused + in_doubt
+    return Report(
+        run_id=state.run_id,
+        status=_status(state, done, spoiled),
+        exit_code=_exit_code(state, done, spoiled),
+        wanted=wanted,
+        done=done,
+        failed=failed,
+        refused=refused,
+        in_doubt=in_doubt,
+        concepts_written=written,
+        concepts_failed=concepts_failed,
+        cost_usd=parts.ledger.spent,
+        cost_complete=not parts.ledger.unknown,
+        tokens=dict(parts.ledger.tokens),
+        seconds=round(seconds, 3),
+        folders=[str(folder) for folder in state.folders],
+        csv=plan.csv if plan.prompts_only else "",
+        same_opening=round(most[0][1] / state.openings.total(), 4) if most else 0.0,
+        near_duplicates_rejected=parts.novelty.rejected if parts.novelty is not None else 0,
+        failures=store.failures(state.run_id, FAILURES_SHOWN),
+        message=state.halted.message if state.halted else "",
+    )
+
+
+def _status(state: RunState, done: int, spoiled: int) -> str:
+    if state.halted is not None:
+        return "interrupted" if state.halted.kind == "interrupted" else "stopped"
+    if not spoiled:
+        return "done"
+    return "partial" if done else "failed"
+
+
+def _exit_code(state: RunState, done: int, spoiled: int) -> int:
+    if state.halted is not None and state.halted.kind in HALT_CODES:
+        return HALT_CODES[state.halted.kind]
+    if state.halted is None and not spoiled:
+        return 0
+    return 4 if done else 1

@@ -1,0 +1,170 @@
+"""Runs a plan to its end: starts the stages, joins them, and says what became of it.
+
+Invariant: whatever way a run ends, everything that was received is on disk and the store says what is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tirada.engine.events import Listener, RunStarted
+from tirada.engine.finishing import write_folder
+from tirada.engine.plan import Plan, ReadyConcept
+from tirada.engine.rendering import Renderer
+from tirada.engine.report import Report, make_report
+from tirada.engine.saving import Saver
+from tirada.engine.source import JobSource
+from tirada.engine.state import EngineOptions, Parts, RunState
+from tirada.engine.writing import BriefSource, WriteStage, planned, recover_prompts
+from tirada.errors import StoreError, UsageError
+from tirada.output.atomic import sweep_temps
+
+#: Concepts written ahead of the render stage, at most.
+AHEAD = 16
+#: Ready concepts stored in one transaction.
+CHUNK = 500
+
+
+class Run:
+    """One sitting of a run, new or resumed."""
+
+    def __init__(self, run_id: str, plan: Plan, parts: Parts, options: EngineOptions, listener: Listener) -> None:
+        self.state = RunState(run_id, plan, parts, options, listener)
+
+    def interrupt(self) -> None:
+        """Finish what is in flight, write the info files, stop. May be called from a signal handler."""
+        self.state.halt("interrupted", "Interrupted: what is in flight is finished first.")
+
+    def _begin(self, ready: Sequence[ReadyConcept]) -> str:
+        """Write down everything that a resume needs; until then the run does not count as begun."""
+        state = self.state
+        for start in range(0, len(ready), CHUNK):
+            items = []
+            for position, item in enumerate(ready[start : start + CHUNK], start=start):
+                request, seeds = planned(state, position, item.concept)
+                items.append((position, item.concept, item.brief, request, item.seeds or seeds))
+            state.parts.store.add_concepts(state.run_id, items)
+        state.parts.store.start_run(state.run_id)
+        return ""
+
+    def _go_on(self) -> str:
+        """Make an interrupted run ready again; returns a line about calls whose outcome nobody knows, or nothing."""
+        store, run_id = self.state.parts.store, self.state.run_id
+        doubtful, cost = store.doubt_open_work(run_id)
+        again = store.reset_images(run_id, ("submitted", "in_doubt"))
+        store.reopen_concepts(run_id)
+        store.start_run(run_id)
+        if not doubtful and not again:
+            return ""
+        return f"{doubtful} calls were cut off and may have cost {cost:.4f} USD; {again} images are asked for again."
+
+    def execute(self, ready: Sequence[ReadyConcept] = (), *, resumed: bool = False) -> Report:
+        """Run all stages to the end of the plan, or until the run halts.
+
+        ``ready`` are the concepts of a new run that needs no writer. Raises UsageError while another process works on
+        the run.
+        """
+        state = self.state
+        started = time.monotonic()
+        store = state.parts.store
+        with run_lock(state.parts.output, state.run_id):
+            note = self._go_on() if resumed else self._begin(ready)
+            have = store.positions(state.run_id)
+            state.emit(RunStarted(state.run_id, *self._outstanding(have), resumed, note))
+            if state.plan.prompts_only:
+                self._write_only(have)
+            else:
+                self._write_and_render(have)
+            report = make_report(state, time.monotonic() - started)
+            # A store that cannot be written has been reported already; the run stays resumable.
+            with contextlib.suppress(StoreError):
+                store.finish_run(state.run_id, report.status, report.message)
+        return report
+
+    def _outstanding(self, have: set[int]) -> tuple[int, int]:
+        plan = self.state.plan
+        to_write = plan.concepts - len(have)
+        figures = self.state.parts.store.run_figures(self.state.run_id)
+        return to_write, to_write * plan.images + figures.get("planned", 0) + figures.get("received", 0)
+
+    def _write_only(self, have: set[int]) -> None:
+        recover_prompts(self.state)
+        ready: queue.Queue[str | None] = queue.Queue()
+        for thread in self._writers(have, ready):
+            thread.join()
+
+    def _write_and_render(self, have: set[int]) -> None:
+        state = self.state
+        ready: queue.Queue[str | None] = queue.Queue(maxsize=AHEAD)
+        saver = Saver(state)
+        source = JobSource(state, ready, saver.collect)
+        renderer = Renderer(state, source, saver.settle)
+        saver.connect(source, renderer)
+        first = [state.thread("feed", lambda: self._feed(have, ready)), *self._writers(have, ready)]
+        assert state.parts.backend is not None
+        in_flight = state.parts.backend.capabilities.max_in_flight
+        renderers = [state.thread("render", lambda: renderer.loop(saver.deliver)) for _ in range(in_flight)]
+        savers = [state.thread("save", saver.loop) for _ in range(state.options.save_threads)]
+        _join(first)
+        state.put(ready, None)
+        _join(renderers)
+        saver.close()
+        _join(savers)
+        for concept in source.active():
+            # The disk may be full; the store still knows everything that these files would say.
+            with contextlib.suppress(OSError, StoreError):
+                write_folder(state, concept)
+
+    def _writers(self, have: set[int], ready: queue.Queue[str | None]) -> list[threading.Thread]:
+        state = self.state
+        missing = state.plan.concepts - len(have)
+        if missing <= 0 or state.parts.writer is None:
+            return []
+        writer = state.parts.writer
+        stage = WriteStage(state, BriefSource(state, have), ready)
+        threads = min(writer.max_in_flight, -(-missing // writer.batch))
+        return [state.thread("write", stage.loop) for _ in range(threads)]
+
+    def _feed(self, have: set[int], ready: queue.Queue[str | None]) -> None:
+        """Hand on the concepts that were there before this sitting."""
+        if not have:
+            return
+        for row in self.state.parts.store.unfinished_concepts(self.state.run_id):
+            if row["position"] not in have:
+                continue
+            if row["folder"]:
+                folder = self.state.parts.output / row["folder"]
+                if folder.is_dir():
+                    sweep_temps(folder)
+            if not self.state.put(ready, row["id"]):
+                return
+
+
+def _join(threads: Sequence[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join()
+
+
+@contextlib.contextmanager
+def run_lock(output: Path, run_id: str) -> Iterator[None]:
+    """Hold the run for this process; raises UsageError while another one works on it."""
+    from filelock import FileLock, Timeout
+
+    folder = output / ".tirada"
+    folder.mkdir(exist_ok=True)
+    lock = FileLock(folder / f"{run_id}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(f"Run {run_id} is still going in another process.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        with contextlib.suppress(OSError):
+            Path(lock.lock_file).unlink()

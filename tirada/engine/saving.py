@@ -1,0 +1,184 @@
+"""The save stage: what was received becomes a file, off the render thread.
+
+Invariant: bytes that were paid for are on disk before they are worked on, and stay there until the finished file is; a
+kill at any instant loses nothing that was received and leaves no half file.
+"""
+
+from __future__ import annotations
+
+import queue
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.contract import GeneratedImage
+from models.errors import BadAnswer, ModelError
+from models.redaction import redact
+from tirada.engine.events import ImageDone, ImageFailed
+from tirada.engine.finishing import finish_folder
+from tirada.engine.rendering import Delivered, Renderer
+from tirada.engine.source import Job, JobSource
+from tirada.engine.state import RunState
+from tirada.errors import StoreError
+from tirada.output.atomic import write_bytes
+from tirada.output.folders import image_name
+from tirada.output.image_files import prepare
+from tirada.output.metadata import ImageMetadata
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+
+EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+
+
+class Saver:
+    """Saves delivered images; ``loop`` is what each save thread runs."""
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+        self._queue: queue.Queue[Delivered | None] = queue.Queue(maxsize=2 * state.options.save_threads + 2)
+        self._source: JobSource | None = None
+        self._renderer: Renderer | None = None
+
+    def connect(self, source: JobSource, renderer: Renderer) -> None:
+        """The stages before this one, for finishing folders and for asking again."""
+        self._source, self._renderer = source, renderer
+
+    def deliver(self, item: Delivered) -> None:
+        """Take an image over; waits when saving lags behind. What was rendered is saved even when the run halts."""
+        self._queue.put(item)
+
+    def collect(self, job: Job, row: RowMapping) -> bool:
+        """Resume an image that an earlier sitting received: True when its bytes are still there to be saved."""
+        spool = _spool(job)
+        if not spool.exists():
+            return False
+        image = GeneratedImage(image=spool.read_bytes(), width=0, height=0, seed=row["seed"], model=row["model"] or "")
+        self.deliver(Delivered(job, image, max(1, row["attempts"]), None))
+        return True
+
+    def close(self) -> None:
+        """No more images will be delivered."""
+        for _ in range(self._state.options.save_threads):
+            self._queue.put(None)
+
+    def loop(self) -> None:
+        while (item := self._queue.get()) is not None:
+            try:
+                self._save_one(item)
+            except Exception as exc:  # noqa: BLE001 - a saver that dies would leave the renderers waiting for ever
+                self._state.bug(exc)
+                self._state.halt("bug", f"{type(exc).__name__}: {exc}")
+
+    def _save_one(self, item: Delivered) -> None:
+        job = item.job
+        try:
+            self._receive(item)
+            self._finish(item)
+        except BadAnswer as exc:
+            self._render_again(item, exc)
+            return
+        except (OSError, StoreError) as exc:
+            self._state.halt("disk", f"{job.concept.folder.name}, image {job.position} cannot be saved: {exc}")
+            return
+        except Exception as exc:  # noqa: BLE001 - one item's failure never ends the batch
+            self._state.bug(exc)
+            self._fail(item, "bug", f"{type(exc).__name__}: {exc}")
+        self.settle(job)
+
+    def settle(self, job: Job) -> None:
+        """Count the image as settled; the last one of a concept finishes its folder."""
+        if not job.concept.settle_one():
+            return
+        assert self._source is not None
+        try:
+            finish_folder(self._state, job.concept)
+        except (OSError, StoreError) as exc:
+            self._state.halt("disk", f"{job.concept.folder.name} cannot be finished: {exc}")
+            return
+        self._source.forget(job.concept)
+
+    def _receive(self, item: Delivered) -> None:
+        """Put a service's bytes aside, then settle the call that paid for them."""
+        if isinstance(item.image.image, bytes) and item.settled is not None:
+            _spool(item.job).write_bytes(item.image.image)
+        if item.settled is not None:
+            columns = {"attempts": item.attempt, "model": item.image.model, "cost": item.settled["cost"]}
+            self._state.parts.store.set_image(item.job.image_id, "received", settled=item.settled, **columns)
+
+    def _finish(self, item: Delivered) -> None:
+        state, job = self._state, item.job
+        request, fmt = job.request, state.plan.format
+        assert fmt in ("png", "jpeg", "webp")
+        prepared = prepare(
+            item.image,
+            width=request.width,
+            height=request.height,
+            fmt=fmt,  # type: ignore[arg-type]
+            metadata=self._metadata(item),
+        )
+        name = image_name(job.position, job.concept.total, EXTENSIONS[fmt])
+        path = job.concept.folder / name
+        write_bytes(path, prepared.data)
+        sidecar = None
+        if prepared.sidecar is not None:
+            sidecar = Path(name).with_suffix(".xmp").name
+            write_bytes(job.concept.folder / sidecar, prepared.sidecar)
+        columns: dict[str, Any] = {
+            "file": name,
+            "sha256": prepared.sha256,
+            "sidecar": sidecar,
+            "note": prepared.note,
+            "width": prepared.width,
+            "height": prepared.height,
+            "rendered_width": prepared.rendered_width,
+            "rendered_height": prepared.rendered_height,
+        }
+        if item.settled is None:
+            columns |= {"attempts": item.attempt, "model": item.image.model}
+            if item.image.cost_usd is not None:
+                columns["cost"] = str(item.image.cost_usd)
+        state.parts.store.set_image(job.image_id, "done", error_kind=None, error=None, **columns)
+        _spool(job).unlink(missing_ok=True)
+        state.count(done=1)
+        state.emit(ImageDone(path, item.image.cost_usd))
+
+    def _metadata(self, item: Delivered) -> ImageMetadata:
+        parts, job, request = self._state.parts, item.job, item.job.request
+        assert parts.backend is not None
+        return ImageMetadata(
+            title=job.concept.title,
+            description=job.concept.description,
+            tags=job.concept.metatags,
+            prompt=request.prompt,
+            negative=request.negative if parts.backend.capabilities.negative else "",
+            seed=item.image.seed,
+            model=item.image.model,
+            backend=parts.backend.name,
+            width=request.width,
+            height=request.height,
+            steps=request.steps,
+            guidance=request.guidance,
+            scheduler=request.scheduler,
+            tool=parts.tool,
+            source_type="trainedAlgorithmicMedia" if parts.backend.capabilities.trained else "algorithmicMedia",
+        )
+
+    def _render_again(self, item: Delivered, error: ModelError) -> None:
+        """The bytes are no sound image: ask again on this very thread, bounded like any other try."""
+        _spool(item.job).unlink(missing_ok=True)
+        assert self._renderer is not None
+        if item.attempt < self._state.options.retry.tries and not self._state.stopping:
+            self._renderer.render([item.job], self._save_one, attempt=item.attempt + 1)
+            return
+        self._fail(item, error.kind, str(error))
+        self.settle(item.job)
+
+    def _fail(self, item: Delivered, kind: str, message: str) -> None:
+        job = item.job
+        self._state.parts.store.set_image(job.image_id, "failed", error_kind=kind, error=redact(message))
+        self._state.count(failed=1)
+        self._state.emit(ImageFailed(job.concept.folder, job.position, kind, redact(message)))
+
+
+def _spool(job: Job) -> Path:
+    return job.concept.folder / f".{job.position}.received"

@@ -1,0 +1,202 @@
+"""What the stages of one run share: the plan, the parts, the tally, and the wish to stop.
+
+Invariant: a run halts for one reason, the first one; after it nothing more is submitted.
+"""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from models.contract import Dealer, ImageBackend, Novelty, Role, Writer
+from models.errors import ModelError
+from models.redaction import redact
+from tirada.engine.events import Event, Listener, Stopping
+from tirada.engine.ledger import Ledger
+from tirada.engine.plan import Plan
+from tirada.engine.retry import RetryPolicy
+from tirada.store.store import Store
+
+T = TypeVar("T")
+#: How often a stage that waits looks whether the run halts, in seconds.
+TICK = 0.1
+#: Tracebacks of bugs kept for the end of the run.
+BUGS_KEPT = 3
+#: Items in a row that a service may fail to take before the run stops to be resumed later.
+DOWN_AFTER = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """Settings of the engine itself."""
+
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    #: Nothing is submitted with less than this many bytes free in the output folder.
+    min_free: int = 100 * 1024 * 1024
+    save_threads: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Why a run stops early. ``kind`` is "interrupted", "disk", "store", "bug", or the kind of a ModelError."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a run works with; the command line puts it together."""
+
+    store: Store
+    output: Path
+    backend: ImageBackend | None
+    #: What the backend is called for people, e.g. "OpenAI Images".
+    backend_label: str
+    writer: Writer | None
+    roles: tuple[Role, ...]
+    dealer: Dealer | None
+    novelty: Novelty | None
+    ledger: Ledger
+    tool: str
+
+
+class RunState:
+    """Shared by all threads of a run."""
+
+    def __init__(self, run_id: str, plan: Plan, parts: Parts, options: EngineOptions, listener: Listener) -> None:
+        self.run_id = run_id
+        self.plan = plan
+        self.parts = parts
+        self.options = options
+        self.listener = listener
+        # Reentrant: the handler of Ctrl-C may come while the main thread holds it.
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self.halted: Halt | None = None
+        self.tally: Counter[str] = Counter()
+        self.openings: Counter[str] = Counter()
+        self.folders: list[Path] = []
+        self.bugs: list[str] = []
+        self._down_in_a_row = 0
+        self._not_before = 0.0
+
+    # --- telling
+
+    def emit(self, event: Event) -> None:
+        """Tell the listener; one event at a time."""
+        with self._lock:
+            self.listener(event)
+
+    def count(self, **figures: int) -> None:
+        with self._lock:
+            self.tally.update(figures)
+
+    def count_opening(self, description: str) -> None:
+        """Keep the first three words: the report says how alike the texts open."""
+        with self._lock:
+            self.openings[" ".join(description.casefold().split()[:3])] += 1
+
+    def add_folder(self, folder: Path) -> None:
+        with self._lock:
+            self.folders.append(folder)
+
+    # --- stopping
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop.is_set()
+
+    def halt(self, kind: str, message: str) -> None:
+        """Stop submitting, for this reason unless there is one already."""
+        with self._lock:
+            if self.halted is not None:
+                return
+            self.halted = Halt(kind, redact(message))
+            self._stop.set()
+        self.emit(Stopping(kind, self.halted.message))
+
+    def bug(self, exc: BaseException) -> None:
+        """Keep the traceback of something that should not have happened."""
+        text = redact("".join(traceback.format_exception(exc)))
+        with self._lock:
+            if len(self.bugs) < BUGS_KEPT:
+                self.bugs.append(text)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, unless the run halts first; True when the time has passed."""
+        return not self._stop.wait(seconds)
+
+    # --- pacing
+
+    def hold_everyone(self, seconds: float) -> None:
+        """Nobody submits for so many seconds (the service asked for it)."""
+        with self._lock:
+            self._not_before = max(self._not_before, time.monotonic() + seconds)
+
+    def clear_to_submit(self) -> bool:
+        """Wait for the service's leave and look at the disk; False when the run halts instead."""
+        while not self.stopping:
+            remaining = self._not_before - time.monotonic()
+            if remaining <= 0:
+                return self._disk_has_room()
+            self.wait(remaining)
+        return False
+
+    def _disk_has_room(self) -> bool:
+        free = shutil.disk_usage(self.parts.output).free
+        if free >= self.options.min_free:
+            return True
+        megabytes = self.options.min_free // (1024 * 1024)
+        self.halt(
+            "disk",
+            f"Only {free // (1024 * 1024)} MB are free in {str(self.parts.output)!r}; nothing is made with less than "
+            f"{megabytes} MB (MIN_FREE_MB).",
+        )
+        return False
+
+    def service_answered(self) -> None:
+        with self._lock:
+            self._down_in_a_row = 0
+
+    def service_failed(self, error: ModelError) -> None:
+        """An item was given up because the service is unavailable; after a few in a row the run halts."""
+        with self._lock:
+            self._down_in_a_row += 1
+            down = self._down_in_a_row >= DOWN_AFTER
+        if down:
+            self.halt(error.kind, f"{DOWN_AFTER} items in a row failed: {error}")
+
+    # --- queues that notice a halt
+
+    def put(self, target: queue.Queue[T], item: T) -> bool:
+        """Put an item on a bounded queue; False when the run halts before there is room."""
+        while not self.stopping:
+            try:
+                target.put(item, timeout=TICK)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        """A started daemon thread; what it lets escape halts the run as a bug."""
+
+        def body() -> None:
+            try:
+                work()
+            except BaseException as exc:  # noqa: BLE001 - the main thread reports it
+                self.bug(exc)
+                self.halt("bug", f"{type(exc).__name__}: {exc}")
+
+        started = threading.Thread(target=body, name=name, daemon=True)
+        started.start()
+        return started

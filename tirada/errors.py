@@ -1,0 +1,33 @@
+"""What can go wrong in Tirada itself; what goes wrong with a model is in ``models.errors``.
+
+TiradaError
+├── UsageError       the command line asks for something that makes no sense (exit 2)
+├── NotFound         no such run, image or file (exit 2)
+├── OutputError      the output folder cannot be written, or the disk is full (exit 1)
+└── StoreError       the database cannot be read or written (exit 1)
+
+Each message says what, which one, and what to type next. Anything else that reaches the top is a bug and keeps its
+traceback.
+"""
+
+from __future__ import annotations
+
+
+class TiradaError(Exception):
+    """Root of what Tirada tells its user in one line."""
+
+
+class UsageError(TiradaError):
+    """The command line asks for something that makes no sense."""
+
+
+class NotFound(TiradaError):
+    """There is no such run, image or file."""
+
+
+class OutputError(TiradaError):
+    """The output folder cannot be written, or the disk is full."""
+
+
+class StoreError(TiradaError):
+    """The database cannot be read or written."""

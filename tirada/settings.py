@@ -1,0 +1,104 @@
+"""The only reader of the environment and of ``.env``; everything else is handed values.
+
+Invariant: every setting has a line in ``.env.example``, and keys are ``SecretStr``, so that printing settings shows none.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.errors import SetupError
+from models.redaction import register
+
+
+def _blank_is_unset(value: Any) -> Any:
+    """``NAME=`` in .env means "not set", as everywhere."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+OptionalText = Annotated[str | None, BeforeValidator(_blank_is_unset)]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_blank_is_unset)]
+OptionalPath = Annotated[Path | None, BeforeValidator(_blank_is_unset)]
+
+
+class Settings(BaseSettings):
+    """What can be set once instead of typed each time; names are those of the environment, in capitals."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True)
+
+    openai_api_key: OptionalSecret = Field(None, description="Key for the GPT writer and for --dalle.")
+    openai_base_url: OptionalText = Field(
+        None, description="Another OpenAI-compatible endpoint, e.g. http://localhost:11434/v1."
+    )
+    writer: Literal["gpt", "composer"] | None = Field(
+        None, description="Who writes the prompts: gpt or composer. Unset: gpt when a key or base URL is set."
+    )
+    writer_model: OptionalText = Field(None, description="Text model of the GPT writer.")
+    writer_batch: int = Field(5, ge=1, le=20, description="Concepts asked for in one call of the GPT writer.")
+    writer_in_flight: int = Field(4, ge=1, le=64, description="Calls of the GPT writer under way at once.")
+    backend: str = Field("draft", description="Backend used when no flag names one.")
+    dalle_model: OptionalText = Field(None, description="Image model of --dalle.")
+    images_in_flight: int | None = Field(
+        None, ge=1, le=256, description="Images under way at once with a hosted backend. Unset: what it likes."
+    )
+    size: str = Field("1024x1024", description="Size used when none is typed.")
+    format: Literal["png", "jpeg", "webp"] = Field("png", description="Format of the image files.")
+    language: str = Field("en", description="Language of titles, descriptions and tags.")
+    output_dir: Path = Field(Path("output"), description="Folder that everything is written into.")
+    data_dir: OptionalPath = Field(None, description="Folder with roles/. Unset: ./data, or the one that came along.")
+    tuning_dir: OptionalPath = Field(None, description="Folder with few-shot examples. Unset: as for DATA_DIR.")
+    catalog_file: OptionalPath = Field(None, description="Your own rows for the catalog of models.")
+    request_timeout_seconds: float = Field(300, gt=0, description="Seconds one request to a service may take.")
+    retry_tries: int = Field(4, ge=1, le=20, description="Tries for each image or prompt.")
+    retry_wait_seconds: float = Field(1.0, ge=0, description="First wait between tries; doubled each time, jittered.")
+    retry_max_wait_seconds: float = Field(60, ge=0, description="Longest wait between tries.")
+    min_free_mb: int = Field(100, ge=0, description="Nothing new is made with less free disk than this.")
+    save_threads: int = Field(3, ge=1, le=32, description="Threads that encode and save images.")
+
+    def value(self, name: str) -> str | None:
+        """A setting by its environment name, as text; also one that only a backend from elsewhere knows."""
+        field = name.lower()
+        if field in type(self).model_fields:
+            found = getattr(self, field)
+            if isinstance(found, SecretStr):
+                return found.get_secret_value()
+            return None if found is None else str(found)
+        return _environment().get(name)
+
+
+def load_settings() -> Settings:
+    """Read the environment and ``.env``; raises SetupError naming the setting that is wrong."""
+    try:
+        settings = Settings()
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        name = str(first["loc"][0]).upper()
+        raise SetupError(f"Setting {name}: {first['msg']} (got {first['input']!r}).", hint="See .env.example.") from None
+    for field in type(settings).model_fields:
+        value = getattr(settings, field)
+        if isinstance(value, SecretStr):
+            register(value.get_secret_value())
+    return settings
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    from dotenv import dotenv_values
+
+    return {**{k: v for k, v in dotenv_values(".env").items() if v}, **os.environ}
+
+
+def project_folder(name: str) -> Path:
+    """Where ``data`` or ``tuning`` lies: here, beside the program, or inside the installed package."""
+    package = Path(__file__).parent
+    for candidate in (Path(name), package.parent / name, package / name):
+        if candidate.is_dir():
+            return candidate
+    return Path(name)
+
+

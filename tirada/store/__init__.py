@@ -1,0 +1,1 @@
+"""Runs, concepts, images, calls and decks in one database."""

@@ -1,0 +1,94 @@
+"""What ``history``, ``show`` and ``resume`` read from the store.
+
+Invariant: nothing here changes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import RowMapping, and_, func, or_, select
+
+from tirada.errors import NotFound
+from tirada.store.schema import calls, concepts, images, runs
+from tirada.store.store import Store
+
+#: States of a run that was left before its end.
+UNFINISHED = ("running", "interrupted", "stopped")
+
+
+def list_runs(store: Store, limit: int) -> list[dict[str, Any]]:
+    """The newest runs first, each with its figures and its cost (USD)."""
+    with store.database.read() as connection:
+        rows = connection.execute(select(runs).order_by(runs.c.created_at.desc(), runs.c.id).limit(limit)).mappings()
+        found = [dict(row) for row in rows]
+    for row in found:
+        row.update(figures(store, row["id"]))
+    return found
+
+
+def figures(store: Store, run_id: str) -> dict[str, Any]:
+    """Images by state, concepts, calls in doubt and the cost of a run."""
+    states = store.run_figures(run_id)
+    written, failed = store.concept_counts(run_id)
+    with store.database.read() as connection:
+        costs = connection.execute(select(calls.c.cost).where(calls.c.run_id == run_id)).scalars().all()
+    return {
+        "images": sum(states.values()),
+        "done": states.get("done", 0),
+        "states": states,
+        "concepts": written,
+        "concepts_failed": failed,
+        "cost_usd": sum((Decimal(cost) for cost in costs if cost), Decimal(0)),
+        "calls": len(costs),
+    }
+
+
+def find_run(store: Store, name: str) -> RowMapping:
+    """The run whose id starts so; raises NotFound where there is none or more than one."""
+    with store.database.read() as connection:
+        rows = connection.execute(select(runs).where(runs.c.id.startswith(name, autoescape=True))).mappings().all()
+    if len(rows) == 1:
+        return rows[0]
+    if not rows:
+        raise NotFound(f"There is no run {name!r}; `python main.py history` lists them.")
+    raise NotFound(f"{name!r} fits {len(rows)} runs: {', '.join(row['id'] for row in rows[:5])}; type more of it.")
+
+
+def find_concept(store: Store, name: str) -> RowMapping | None:
+    """The concept whose id starts so, or whose folder is called so; None where there is no single one."""
+    where = or_(concepts.c.id.startswith(name, autoescape=True), concepts.c.folder == name)
+    with store.database.read() as connection:
+        rows = connection.execute(select(concepts).where(where).limit(2)).mappings().all()
+    return rows[0] if len(rows) == 1 else None
+
+
+def concepts_of(store: Store, run_id: str, limit: int) -> Sequence[RowMapping]:
+    """The first concepts of a run, each with how many of its images are done."""
+    done = func.count(images.c.id).filter(images.c.state == "done").label("done")
+    total = func.count(images.c.id).label("total")
+    query = (
+        select(concepts, done, total)
+        .select_from(concepts)
+        .outerjoin(images, images.c.concept_id == concepts.c.id)
+        .where(concepts.c.run_id == run_id)
+        .group_by(concepts.c.id)
+        .order_by(concepts.c.position)
+        .limit(limit)
+    )
+    with store.database.read() as connection:
+        return connection.execute(query).mappings().all()
+
+
+def resumable(store: Store) -> list[str]:
+    """Ids of runs with something left to do, the newest first."""
+    doubtful = select(images.c.run_id).where(images.c.state == "in_doubt")
+    query = (
+        select(runs.c.id)
+        .where(or_(runs.c.status.in_(UNFINISHED), and_(runs.c.status != "preparing", runs.c.id.in_(doubtful))))
+        .order_by(runs.c.created_at.desc())
+    )
+    with store.database.read() as connection:
+        return list(connection.execute(query).scalars())

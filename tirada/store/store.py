@@ -1,0 +1,339 @@
+"""What the engine writes down and reads back: runs, concepts, images and calls.
+
+Invariant: every change of state is one transaction, durable before the method returns; rows are written before a paid
+call leaves and settled after it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, select, update
+
+from models.contract import Concept
+from tirada.store.database import Database
+from tirada.store.schema import calls, concepts, images, memory, runs
+
+#: States in which an image needs nothing more from a run.
+SETTLED = ("done", "failed", "refused", "in_doubt")
+#: How many rows a page of a long listing holds.
+PAGE = 500
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def new_id(size: int = 6) -> str:
+    """A random name of 2 x ``size`` hex digits."""
+    return secrets.token_hex(size)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why something did not come to be: the kind of ``models.errors`` and a line for people."""
+
+    kind: str
+    message: str
+
+
+class Store:
+    """The database behind a house of its own words; see ``schema`` for the states."""
+
+    def __init__(self, path: Path) -> None:
+        self.database = Database(path)
+        self.path = path
+
+    def close(self) -> None:
+        self.database.close()
+
+    # --- runs
+
+    def add_run(self, **columns: Any) -> str:
+        """Write a new run down and return its id; it can be resumed only after ``start_run``."""
+        run_id = new_id()
+        row = {"id": run_id, "created_at": now(), "status": "preparing", "message": "", **columns}
+        self.database.change(lambda c: c.execute(insert(runs), row))
+        return run_id
+
+    def run(self, run_id: str) -> RowMapping:
+        with self.database.read() as connection:
+            return connection.execute(select(runs).where(runs.c.id == run_id)).mappings().one()
+
+    def finish_run(self, run_id: str, status: str, message: str = "") -> None:
+        self._update_run(run_id, status=status, message=message, finished_at=now())
+
+    def start_run(self, run_id: str) -> None:
+        """From here on the run counts as begun: all that it needs is in the store."""
+        self._update_run(run_id, status="running", finished_at=None, message="")
+
+    def _update_run(self, run_id: str, **columns: Any) -> None:
+        self.database.change(lambda c: c.execute(update(runs).where(runs.c.id == run_id).values(**columns)))
+
+    # --- concepts and their images
+
+    def add_concepts(
+        self,
+        run_id: str,
+        items: Sequence[tuple[int, Concept, Mapping[str, Any], Mapping[str, Any] | None, Sequence[int | None]]],
+    ) -> list[str]:
+        """Write concepts and their planned images; an item is (position, concept, brief, request, seeds)."""
+        stamp = now()
+        ids = [new_id(16) for _ in items]
+        rows = [
+            {
+                "id": concept_id,
+                "run_id": run_id,
+                "position": position,
+                "status": "written",
+                "created_at": stamp,
+                "role": concept.role,
+                "brief": dict(brief),
+                "title": concept.title,
+                "description": concept.description,
+                "metatags": list(concept.metatags),
+                "prompt": concept.prompt,
+                "negative": concept.negative,
+                "writer": concept.writer,
+                "writer_model": concept.model,
+                "request": dict(request) if request is not None else None,
+            }
+            for concept_id, (position, concept, brief, request, _) in zip(ids, items, strict=True)
+        ]
+        planned = [
+            {
+                "run_id": run_id,
+                "concept_id": concept_id,
+                "position": number,
+                "state": "planned",
+                "seed": seed,
+                "updated_at": stamp,
+            }
+            for concept_id, (*_, seeds) in zip(ids, items, strict=True)
+            for number, seed in enumerate(seeds, start=1)
+        ]
+
+        def work(connection: Connection) -> None:
+            connection.execute(insert(concepts), rows)
+            if planned:
+                connection.execute(insert(images), planned)
+
+        self.database.change(work)
+        return ids
+
+    def add_failed_concept(self, run_id: str, position: int, role: str, brief: Mapping[str, Any], why: Failure) -> None:
+        row = {
+            "id": new_id(16),
+            "run_id": run_id,
+            "position": position,
+            "status": "failed",
+            "created_at": now(),
+            "role": role,
+            "brief": dict(brief),
+            "metatags": [],
+            "error_kind": why.kind,
+            "error": why.message,
+        }
+        self.database.change(lambda c: c.execute(insert(concepts), row))
+
+    def update_concept(self, concept_id: str, **columns: Any) -> None:
+        self.database.change(lambda c: c.execute(update(concepts).where(concepts.c.id == concept_id).values(**columns)))
+
+    def finish_concepts(self, ids: Sequence[str]) -> None:
+        """Mark concepts as done (all of their images settled, or their row in the CSV)."""
+        statement = update(concepts).where(concepts.c.id.in_(list(ids))).values(status="done")
+        self.database.change(lambda c: c.execute(statement))
+
+    def concept(self, concept_id: str) -> RowMapping:
+        with self.database.read() as connection:
+            return connection.execute(select(concepts).where(concepts.c.id == concept_id)).mappings().one()
+
+    def positions(self, run_id: str) -> set[int]:
+        """Positions of the run for which there is a concept, written or failed."""
+        with self.database.read() as connection:
+            return set(connection.execute(select(concepts.c.position).where(concepts.c.run_id == run_id)).scalars())
+
+    def unfinished_concepts(self, run_id: str) -> Iterator[RowMapping]:
+        """Written concepts that are not done, in order, a page at a time."""
+        last = -1
+        while True:
+            query = (
+                select(concepts)
+                .where(concepts.c.run_id == run_id, concepts.c.status == "written", concepts.c.position > last)
+                .order_by(concepts.c.position)
+                .limit(PAGE)
+            )
+            with self.database.read() as connection:
+                page = connection.execute(query).mappings().all()
+            if not page:
+                return
+            yield from page
+            last = page[-1]["position"]
+
+    def images_of(self, concept_id: str) -> Sequence[RowMapping]:
+        """All images of a concept in order."""
+        query = select(images).where(images.c.concept_id == concept_id).order_by(images.c.position)
+        with self.database.read() as connection:
+            return connection.execute(query).mappings().all()
+
+    def concept_figures(self, concept_id: str) -> dict[str, int]:
+        """How many images of the concept are in each state."""
+        return self._figures(images.c.concept_id == concept_id)
+
+    def run_figures(self, run_id: str) -> dict[str, int]:
+        """How many images of the run are in each state."""
+        return self._figures(images.c.run_id == run_id)
+
+    def _figures(self, where: ColumnElement[bool]) -> dict[str, int]:
+        query = select(images.c.state, func.count()).where(where).group_by(images.c.state)
+        with self.database.read() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def concept_counts(self, run_id: str) -> tuple[int, int]:
+        """How many concepts of the run were written, and how many failed."""
+        states = self._concept_states(run_id)
+        failed = states.pop("failed", 0)
+        return sum(states.values()), failed
+
+    def done_concepts(self, run_id: str) -> int:
+        return self._concept_states(run_id).get("done", 0)
+
+    def _concept_states(self, run_id: str) -> dict[str, int]:
+        query = select(concepts.c.status, func.count()).where(concepts.c.run_id == run_id).group_by(concepts.c.status)
+        with self.database.read() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
+    def failures(self, run_id: str, limit: int) -> list[dict[str, Any]]:
+        """The first failures of a run: concepts that were not written, then images."""
+        written = select(concepts.c.position, concepts.c.error_kind, concepts.c.error)
+        made = select(concepts.c.position, images.c.position.label("image"), images.c.error_kind, images.c.error)
+        with self.database.read() as connection:
+            rows = connection.execute(
+                written.where(concepts.c.run_id == run_id, concepts.c.status == "failed").limit(limit)
+            ).all()
+            found = [_failed(row[0], None, row[1], row[2]) for row in rows]
+            spoiled = connection.execute(
+                made.join_from(images, concepts, images.c.concept_id == concepts.c.id)
+                .where(images.c.run_id == run_id, images.c.state.in_(("failed", "refused", "in_doubt")))
+                .limit(limit - len(found))
+            ).all()
+            found += [_failed(row[0], row[1], row[2], row[3]) for row in spoiled]
+        return found
+
+    def open_images(self, concept_id: str) -> Iterator[RowMapping]:
+        """Images of the concept that are planned, or received and not saved, in order, a page at a time."""
+        last = -1
+        while True:
+            query = (
+                select(images)
+                .where(
+                    images.c.concept_id == concept_id,
+                    images.c.state.in_(("planned", "received")),
+                    images.c.position > last,
+                )
+                .order_by(images.c.position)
+                .limit(PAGE)
+            )
+            with self.database.read() as connection:
+                page = connection.execute(query).mappings().all()
+            if not page:
+                return
+            yield from page
+            last = page[-1]["position"]
+
+    # --- the life of one image
+
+    def submit_image(self, image_id: int, attempt: int, call: Mapping[str, Any] | None) -> None:
+        """The intent: the image is about to be asked for, and the call (if it may cost) is open."""
+
+        def work(connection: Connection) -> None:
+            change = {"state": "submitted", "attempts": attempt, "updated_at": now()}
+            connection.execute(update(images).where(images.c.id == image_id).values(**change))
+            if call is not None:
+                connection.execute(insert(calls), {"state": "open", "started_at": now(), "image_id": image_id, **call})
+
+        self.database.change(work)
+
+    def set_image(self, image_id: int, state: str, *, settled: Mapping[str, Any] | None = None, **columns: Any) -> None:
+        """Move an image to another state and, in the same transaction, settle its call (columns with the id)."""
+
+        def work(connection: Connection) -> None:
+            change = {"state": state, "updated_at": now(), **columns}
+            connection.execute(update(images).where(images.c.id == image_id).values(**change))
+            if settled is not None:
+                _settle(connection, settled)
+
+        self.database.change(work)
+
+    # --- calls
+
+    def open_call(self, **columns: Any) -> str:
+        """Write down that a paid call is about to leave, and return its id."""
+        call_id = new_id(8)
+        row = {"id": call_id, "state": "open", "started_at": now(), **columns}
+        self.database.change(lambda c: c.execute(insert(calls), row))
+        return call_id
+
+    def settle_call(self, settled: Mapping[str, Any]) -> None:
+        self.database.change(lambda c: _settle(c, settled))
+
+    def doubt_open_work(self, run_id: str) -> tuple[int, Decimal]:
+        """After a crash: calls still open and images still submitted have an unknown outcome.
+
+        They become in_doubt. Returns how many calls there are and what they may have cost (estimates, USD).
+        """
+
+        def work(connection: Connection) -> tuple[int, Decimal]:
+            open_calls = select(calls.c.estimate).where(calls.c.run_id == run_id, calls.c.state == "open")
+            estimates = connection.execute(open_calls).scalars().all()
+            where = (calls.c.run_id == run_id, calls.c.state == "open")
+            connection.execute(update(calls).where(*where).values(state="in_doubt", finished_at=now()))
+            return len(estimates), sum((Decimal(value) for value in estimates if value), Decimal(0))
+
+        return self.database.change(work)
+
+    def reset_images(self, run_id: str, states: Iterable[str]) -> int:
+        """Plan images again that are in one of these states; returns how many."""
+        where = (images.c.run_id == run_id, images.c.state.in_(list(states)))
+        statement = update(images).where(*where).values(state="planned", error_kind=None, error=None, updated_at=now())
+        return self.database.change(lambda c: c.execute(statement).rowcount)
+
+    def reopen_concepts(self, run_id: str) -> None:
+        """Concepts with images that are planned again are not done."""
+        waiting = select(images.c.concept_id).where(images.c.run_id == run_id, images.c.state.not_in(SETTLED))
+        statement = update(concepts).where(concepts.c.id.in_(waiting)).values(status="written")
+        self.database.change(lambda c: c.execute(statement))
+
+    # --- facts worth remembering
+
+    def recall(self, key: str) -> str | None:
+        with self.database.read() as connection:
+            return connection.execute(select(memory.c.value).where(memory.c.key == key)).scalar_one_or_none()
+
+    def remember(self, key: str, value: str) -> None:
+        row = {"key": key, "value": value}
+        statement = insert(memory).prefix_with("OR REPLACE")
+        self.database.change(lambda c: c.execute(statement, row))
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """(title, description) of every concept ever written, oldest first."""
+        query = select(concepts.c.title, concepts.c.description).where(concepts.c.status != "failed")
+        with self.database.read() as connection:
+            for row in connection.execution_options(yield_per=PAGE).execute(query):
+                yield row[0], row[1]
+
+
+def _failed(concept: int, image: int | None, kind: str | None, message: str | None) -> dict[str, Any]:
+    return {"concept": concept, "image": image, "error": kind, "message": message}
+
+
+def _settle(connection: Connection, settled: Mapping[str, Any]) -> None:
+    columns = {"finished_at": now(), **settled}
+    call_id = columns.pop("id")
+    connection.execute(update(calls).where(calls.c.id == call_id).values(**columns))

@@ -1,0 +1,1 @@
+"""Each workflow turns options into a Plan; the engine does the rest."""

@@ -1,0 +1,88 @@
+"""The main job: concepts from a theme, and images of each.
+
+Invariant: nothing here touches a network, a disk or a clock; options in, Plan out.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from models.contract import Concept
+from tirada.engine.plan import SEEDS, Plan, ReadyConcept
+from tirada.errors import UsageError
+
+COUNT_MAX = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOptions:
+    """What the user asked for, checked field by field by the command line."""
+
+    count: int
+    size: tuple[int, int]
+    prompts: int | None = None
+    only_prompts: bool = False
+    roles: Sequence[str] = ()
+    theme: str = ""
+    language: str = "en"
+    model: str | None = None
+    seed: int | None = None
+    negative: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    format: str = "png"
+    csv: Path = Path("output/batch_prompts.csv")
+
+
+def plan_batch(options: BatchOptions) -> Plan:
+    """COUNT images of each of ``prompts`` concepts, or COUNT prompts without images."""
+    if options.only_prompts and options.prompts is not None:
+        raise UsageError("--prompts makes no sense with --only-prompts: there COUNT says how many prompts.")
+    concepts = options.count if options.only_prompts else options.prompts or 1
+    images = 0 if options.only_prompts else options.count
+    return _plan(options, concepts=concepts, images=images)
+
+
+def plan_from_file(options: BatchOptions, concepts: Sequence[Concept], source: Path) -> tuple[Plan, list[ReadyConcept]]:
+    """COUNT images of each concept of a file, of the first ``prompts`` ones where that is given."""
+    if options.only_prompts:
+        raise UsageError("--from renders prompts that exist already; --only-prompts would have nothing to do.")
+    chosen = list(concepts[: options.prompts])
+    plan = _plan(options, concepts=len(chosen), images=options.count, source=str(source))
+    return plan, [ReadyConcept(concept) for concept in chosen]
+
+
+def plan_rerun(
+    options: BatchOptions, concept: Concept, seeds: Sequence[int | None], brief: Mapping[str, str], source: Path
+) -> tuple[Plan, list[ReadyConcept]]:
+    """The images of an ``info.json`` again, with the very seeds they had."""
+    plan = _plan(options, concepts=1, images=len(seeds), source=str(source), workflow="rerun")
+    return plan, [ReadyConcept(concept, tuple(seeds), brief)]
+
+
+def _plan(options: BatchOptions, *, concepts: int, images: int, source: str = "", workflow: str = "batch") -> Plan:
+    if max(concepts, 1) * max(images, 1) > COUNT_MAX:
+        raise UsageError(f"{concepts} x {images} images are more than {COUNT_MAX:,} in one run; split it.")
+    width, height = options.size
+    request: dict[str, Any] = {"width": width, "height": height, "model": options.model}
+    if options.negative:
+        request["negative"] = options.negative
+    if options.options:
+        request["options"] = dict(options.options)
+    return Plan(
+        workflow=workflow,
+        concepts=concepts,
+        images=images,
+        seed=secrets.randbelow(SEEDS) if options.seed is None else options.seed,
+        seeded=options.seed is not None,
+        request=request,
+        roles=tuple(options.roles),
+        theme=options.theme,
+        language=options.language,
+        format=options.format,
+        csv=str(options.csv) if options.only_prompts else "",
+        source=source,
+    )
