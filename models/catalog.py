@@ -152,7 +152,7 @@ class Catalog:
         return (
             f"Did you mean {close[0]!r}?"
             if close
-            else "`python main.py models` lists what there is; a new one can be added in a file of your own (CATALOG_FILE)."
+            else "`python main.py models` lists them; a new one can be added in a file of your own (CATALOG_FILE)."
         )
 
 
@@ -173,6 +173,8 @@ def _read_own(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SetupError(f"There is no catalog file {str(path)!r}.", hint="Check CATALOG_FILE.") from None
+    except OSError as exc:
+        raise SetupError(f"{path}: {exc.strerror}.", hint="Check CATALOG_FILE.") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise SetupError(f"{path}: not valid TOML: {exc}") from exc
 
@@ -183,11 +185,14 @@ def _rows(data: dict[str, Any], where: str) -> list[ModelRow]:
     if unknown := set(data) - {"updated", *kinds}:
         raise SetupError(f"{where}: unknown key {sorted(unknown)[0]!r}; rows are [[image]] or [[text]].")
     for kind in kinds:
-        for number, raw in enumerate(data.get(kind, []), start=1):
+        listed = data.get(kind, [])
+        if not isinstance(listed, list) or not all(isinstance(raw, dict) for raw in listed):
+            raise SetupError(f"{where}: {kind!r} must be rows, each under a heading [[{kind}]].")
+        for number, raw in enumerate(listed, start=1):
             try:
                 rows.append(ModelRow.model_validate({"kind": kind, **raw}))
             except (ValidationError, ValueError) as exc:
-                name = raw.get("id", f"number {number}") if isinstance(raw, dict) else f"number {number}"
+                name = raw.get("id", f"number {number}")
                 problem = exc.errors()[0] if isinstance(exc, ValidationError) else {"loc": (), "msg": str(exc)}
                 place = ".".join(str(part) for part in problem["loc"])
                 raise SetupError(f"{where}: [[{kind}]] {name}: {place} {problem['msg']}.") from exc

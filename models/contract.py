@@ -197,6 +197,8 @@ class Writer(Protocol):
     #: Briefs it likes per ``write``, and writes under way at once.
     batch: int
     max_in_flight: int
+    #: True when briefs of one role are cheaper together.
+    one_role: bool
 
     def price(self, concepts: int) -> Decimal | None:
         """Expected USD for that many concepts; None = unknown."""

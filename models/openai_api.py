@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 OFFICIAL_URL = "https://api.openai.com/v1"
 #: Codes with which the services say "no credit" on a 429 or 403, and "content policy" on a 400.
 NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
+GATEWAY_TIMEOUTS = {504, 524}
 POLICY = {"moderation_blocked", "content_policy_violation", "content_filter"}
 
 
@@ -122,6 +123,8 @@ def _from_status(exc: APIStatusError, what: str, setting: str) -> ModelError:
         return UnsupportedRequest(message, hint="Check the model name and the base URL.")
     if status == 429:
         return RateLimited(message, retry_after=retry_after(exc.response.headers))
+    if status in GATEWAY_TIMEOUTS:
+        return InDoubt(f"{message} (HTTP {status}: a gateway gave up waiting; the work may have been done and billed)")
     if status in (408, 409) or status >= 500:
         return Unavailable(f"{message} (HTTP {status})", retry_after=retry_after(exc.response.headers))
     return UnsupportedRequest(f"{message} (HTTP {status})")

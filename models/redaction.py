@@ -1,7 +1,7 @@
 """Keeps keys out of everything people read.
 
-Invariant: every text that leaves the program (messages, logs, the store, tracebacks) has gone through ``redact``; whoever
-learns a secret registers it here first.
+Invariant: every text that leaves the program (messages, logs, the store, tracebacks) has gone through ``redact``;
+whoever learns a secret registers it here first.
 """
 
 from __future__ import annotations

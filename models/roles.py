@@ -28,7 +28,7 @@ import json
 import random
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -122,16 +122,26 @@ def parse_example(line: str) -> Example:
         raise ValueError(f"not valid JSON: {exc.msg} at column {exc.colno}") from exc
     if not isinstance(data, dict):
         raise ValueError("the line is not a JSON object")
-    if isinstance(data.get("prompt"), str) and "title" not in data:
-        data = _embedded_answer(data["prompt"], "prompt")
-    elif isinstance(data.get("messages"), list):
-        answers = [m.get("content") for m in data["messages"] if isinstance(m, dict) and m.get("role") == "assistant"]
-        if not answers or not isinstance(answers[-1], str):
-            raise ValueError("'messages' has no assistant turn")
-        data = _embedded_answer(answers[-1], "messages")
+    data = _answer_in(data)
     for key in ("title", "description"):
         if not isinstance(data.get(key), str) or not data[key].strip():
             raise ValueError(f"{key!r} must be a text")
+    return Example(title=data["title"].strip(), description=data["description"].strip(), metatags=_tags_in(data))
+
+
+def _answer_in(data: dict[str, Any]) -> dict[str, Any]:
+    """The answer itself, out of whichever of the three shapes."""
+    if isinstance(data.get("prompt"), str) and "title" not in data:
+        return _embedded_answer(data["prompt"], "prompt")
+    if isinstance(data.get("messages"), list):
+        answers = [m.get("content") for m in data["messages"] if isinstance(m, dict) and m.get("role") == "assistant"]
+        if not answers or not isinstance(answers[-1], str):
+            raise ValueError("'messages' has no assistant turn")
+        return _embedded_answer(answers[-1], "messages")
+    return data
+
+
+def _tags_in(data: dict[str, Any]) -> tuple[str, ...]:
     tags = data.get("metatags")
     if isinstance(tags, str):
         tags = tags.split(",")
@@ -140,7 +150,7 @@ def parse_example(line: str) -> Example:
     kept = tuple(tag.strip() for tag in tags if tag.strip())
     if not kept:
         raise ValueError("'metatags' is empty")
-    return Example(title=data["title"].strip(), description=data["description"].strip(), metatags=kept)
+    return kept
 
 
 def _embedded_answer(text: str, key: str) -> dict[str, Any]:
@@ -187,7 +197,7 @@ class RoleLibrary:
             role = parse_role(name, path.read_text(encoding="utf-8"))
         except (ValueError, UnicodeDecodeError) as exc:
             raise SetupError(f"{path}: {exc}.") from exc
-        self._loaded[name] = _with_examples(role, self._read_examples(name))
+        self._loaded[name] = replace(role, examples=self._read_examples(name))
         return self._loaded[name]
 
     def load_usable(self) -> list[Role]:
@@ -217,12 +227,6 @@ class RoleLibrary:
             except (ValueError, UnicodeDecodeError) as exc:
                 self.problems.append(Problem(path, number, str(exc)))
         return tuple(examples)
-
-
-def _with_examples(role: Role, examples: tuple[Example, ...]) -> Role:
-    from dataclasses import replace
-
-    return replace(role, examples=examples)
 
 
 class SeededDealer:

@@ -187,6 +187,7 @@ def test_the_sdk_is_not_loaded_before_it_is_needed() -> None:
         (Fault(status=500), Unavailable),
         (Fault(status=502, body=b"<html>Bad gateway</html>", content_type="text/html"), Unavailable),
         (Fault(status=503), Unavailable),
+        (Fault(status=504), InDoubt),
         (Fault(status=529), Unavailable),
         (Fault(cut=True), InDoubt),
         (Fault(truncate=True), InDoubt),

@@ -91,7 +91,9 @@ def test_a_hand_edited_file_goes_on(tmp_path: Path, end: str) -> None:
     assert len(rows_of(path)) == 3
 
 
-@pytest.mark.parametrize("header", ["title;description;metatags;prompt", "prompt", "PK\3\4", "", "title,description,x,y"])
+@pytest.mark.parametrize(
+    "header", ["title;description;metatags;prompt", "prompt", "PK\3\4", "", "title,description,x,y"]
+)
 def test_a_foreign_header_is_left_alone(tmp_path: Path, header: str) -> None:
     path = tmp_path / "a.csv"
     path.write_text(f"{header}\nx;y;z;p\n")

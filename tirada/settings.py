@@ -1,6 +1,6 @@
 """The only reader of the environment and of ``.env``; everything else is handed values.
 
-Invariant: every setting has a line in ``.env.example``, and keys are ``SecretStr``, so that printing settings shows none.
+Invariant: every setting has a line in ``.env.example``, and keys are ``SecretStr``, so that no print shows one.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def load_settings() -> Settings:
         settings = Settings()
     except ValidationError as exc:
         first = exc.errors()[0]
-        name = str(first["loc"][0]).upper()
-        raise SetupError(f"Setting {name}: {first['msg']} (got {first['input']!r}).", hint="See .env.example.") from None
+        wrong = f"Setting {str(first['loc'][0]).upper()}: {first['msg']} (got {first['input']!r})."
+        raise SetupError(wrong, hint="See .env.example.") from None
     for field in type(settings).model_fields:
         value = getattr(settings, field)
         if isinstance(value, SecretStr):
@@ -100,5 +100,3 @@ def project_folder(name: str) -> Path:
         if candidate.is_dir():
             return candidate
     return Path(name)
-
-

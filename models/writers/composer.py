@@ -166,6 +166,7 @@ class ComposerWriter:
     model = "composer"
     batch = 200
     max_in_flight = 1
+    one_role = False
 
     def __init__(self, novelty: Novelty | None = None, forbidden: ForbiddenNames | None = None) -> None:
         self._novelty = novelty

@@ -66,6 +66,7 @@ class GptWriter:
     """Implements ``models.contract.Writer`` over chat completions. Thread-safe."""
 
     name = "gpt"
+    one_role = True
 
     def __init__(
         self,

@@ -6,6 +6,8 @@ Invariant: importing this costs Typer and nothing heavier; each command imports 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
+from typing import Any
 
 import typer
 
@@ -23,7 +25,7 @@ app = typer.Typer(
 )
 
 #: Commands by name, with what their module offers.
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., Any]] = {
     "batch": batch.command,
     "resume": resume.command,
     "rerun": rerun.command,

@@ -20,10 +20,7 @@ def command(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
     states = {row.name: _state(row, settings) for row in rows}
     if json:
         console.result_json(
-            [
-                {"name": r.name, "flag": r.flag, "label": r.label, "paid": r.paid, "state": states[r.name]}
-                for r in rows
-            ]
+            [{"name": r.name, "flag": r.flag, "label": r.label, "paid": r.paid, "state": states[r.name]} for r in rows]
         )
         return
     console.table(

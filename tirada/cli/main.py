@@ -1,7 +1,7 @@
 """Parses, runs, and turns whatever goes wrong into one line and an exit code.
 
-Invariant: this is the only error boundary. What a user can cause ends in a message; anything else is a bug and keeps its
-traceback, without keys in it.
+Invariant: this is the only error boundary. What a user can cause ends in a message; anything else is a bug and keeps
+its traceback, without keys in it.
 """
 
 from __future__ import annotations

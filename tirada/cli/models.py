@@ -52,5 +52,6 @@ def _price(row: ModelRow) -> str:
         each = row.per_million["image_out"] * tokens / Decimal(1_000_000)
         return f"~{each:.3f} an image"
     if row.per_million:
-        return " / ".join(f"{row.per_million[key]}" for key in ("input", "output") if key in row.per_million) + " per 1M"
+        prices = [str(row.per_million[key]) for key in ("input", "output") if key in row.per_million]
+        return f"{' / '.join(prices)} per 1M"
     return "unknown"

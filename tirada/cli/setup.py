@@ -82,7 +82,7 @@ class Setup:
             ),
         )
         if name == "draft":
-            self.say("Images are drafts: sketches drawn offline, to rehearse a batch (choose a model with --dalle, ...).")
+            self.say("Images are drafts: sketches drawn offline, to rehearse a batch (--dalle and others are models).")
 
     def choose_writer(self, name: Literal["gpt", "composer"] | None, language: str) -> None:
         """GPT where there is a key or an endpoint, else the offline composer."""
@@ -92,7 +92,7 @@ class Setup:
             return
         if language != "en":
             raise UsageError(
-                f"The composer writes English, not {language!r}; the GPT writer does: set OPENAI_API_KEY, or --writer gpt."
+                f"The composer writes English, not {language!r}. The GPT writer does (--writer gpt, OPENAI_API_KEY)."
             )
         if not reachable:
             self.say("Prompts come from the offline composer (set OPENAI_API_KEY and GPT writes them).")
@@ -178,7 +178,7 @@ class Setup:
     def open_existing_store(self) -> Store:
         """The store of the output folder; raises NotFound where nothing was ever made."""
         if not (self.output / "tirada.db").exists():
-            raise NotFound(f"Nothing was made in {str(self.output)!r} yet (no tirada.db); --output names another folder.")
+            raise NotFound(f"Nothing was made in {str(self.output)!r} yet; --output names another folder.")
         return self.open_store()
 
     def make_writer(self, world: Any) -> Writer:

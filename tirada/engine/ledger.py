@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
-from models.errors import InDoubt, ModelError
+from models.errors import BadAnswer, InDoubt, ModelError
 from models.redaction import redact
 from tirada.store.store import Store, new_id
 
@@ -70,7 +70,8 @@ class Ledger:
         with self._lock:
             estimate = self._estimates.pop(call, None)
             doubtful = isinstance(error, InDoubt)
-            if cost is None and (error is None or doubtful):
+            # A useless answer was billed like a good one, and a lost one may have been.
+            if cost is None and (error is None or isinstance(error, InDoubt | BadAnswer)):
                 cost = estimate
                 self.unknown = self.unknown or estimate is None
             self.spent += cost or Decimal(0)

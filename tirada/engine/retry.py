@@ -1,6 +1,6 @@
 """What the engine does about each kind of error, in one table (design §5), and how long it waits.
 
-Invariant: a request whose outcome is unknown is never repeated here.
+Invariant: an image whose outcome is unknown is never asked for again here.
 """
 
 from __future__ import annotations
@@ -54,15 +54,21 @@ class Decision:
     everyone: bool = False
 
 
-def decide(error: ModelError, attempt: int, policy: RetryPolicy) -> Decision:
-    """The engine's answer to an error on the given attempt (the first is 1)."""
+def decide(error: ModelError, attempt: int, policy: RetryPolicy, *, text: bool = False) -> Decision:
+    """The engine's answer to an error on the given attempt (the first is 1).
+
+    A ``text`` call in doubt costs a fraction of a cent, which is counted as spent: it is asked again. An image is not.
+    A text that stays bad was asked for again by its writer already, with the fault named.
+    """
     match error:
         case SetupError() | UnsupportedRequest() | OutOfCredit():
             return Decision(Action.HALT)
         case Refused():
             return Decision(Action.FAIL, state="refused")
-        case InDoubt():
+        case InDoubt() if not text:
             return Decision(Action.FAIL, state="in_doubt")
+        case BadAnswer() if text:
+            return Decision(Action.FAIL)
     if attempt >= policy.tries:
         return Decision(Action.FAIL)
     match error:
@@ -70,6 +76,6 @@ def decide(error: ModelError, attempt: int, policy: RetryPolicy) -> Decision:
             return Decision(Action.RETRY, wait=asked, everyone=True)
         case RateLimited():
             return Decision(Action.RETRY, wait=policy.backoff(attempt), everyone=True)
-        case Unavailable() | BadAnswer():
+        case Unavailable() | BadAnswer() | InDoubt():
             return Decision(Action.RETRY, wait=policy.backoff(attempt))
     return Decision(Action.FAIL)

@@ -55,7 +55,10 @@ class BriefSource:
             briefs = make_briefs(
                 parts.roles, parts.dealer, len(positions), rng=rng, theme=plan.theme, language=plan.language
             )
-            yield from ((p, brief) for p, brief in zip(positions, briefs, strict=True) if p not in have)
+            placed = [(p, brief) for p, brief in zip(positions, briefs, strict=True) if p not in have]
+            if parts.writer is not None and parts.writer.one_role:
+                placed.sort(key=lambda item: item[1].role.name)
+            yield from placed
 
 
 class WriteStage:
@@ -100,7 +103,7 @@ class WriteStage:
         state = self._state
         again: list[tuple[Placed, Decision, ModelError]] = []
         for position, brief, error in failed:
-            decision = decide(error, attempt, state.options.retry)
+            decision = decide(error, attempt, state.options.retry, text=True)
             if decision.action is Action.HALT:
                 state.halt(error.kind, str(error))
             elif decision.action is Action.RETRY:

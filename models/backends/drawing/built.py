@@ -11,7 +11,7 @@ import numpy as np
 
 from models.backends.drawing.canvas import Array, Pen
 from models.backends.drawing.colours import RGB, mix, to_lch, tone
-from models.backends.drawing.shapes import hills, roofs
+from models.backends.drawing.shapes import curve, hills, roofs
 from models.backends.drawing.sky import draw_sky
 from models.backends.drawing.stage import Spot, Stage
 from models.backends.drawing.waters import mirror
@@ -125,8 +125,9 @@ def _fronts(stage: Stage, side: int, vx: float, vy: float, reach: float) -> None
         if panes:
             _panes(stage, panes, (x0, y0, g0), (x1, y1, g1))
             dark = stage.night > 0.3
-            glow = mix(palette.glow, palette.pale, 0.25)
-            canvas.ink(panes, mix(colour, glow, 0.9 if dark else 0.3), mix(colour, palette.glow, 0.95 if dark else 0.2))
+            shine = rnd.choice((palette.glow, palette.glow_too))
+            glow = mix(shine, palette.pale, 0.25)
+            canvas.ink(panes, mix(colour, glow, 0.9 if dark else 0.3), mix(colour, shine, 0.95 if dark else 0.2))
         if share > 0.2 and rnd.random() < 0.8:
             _awning(stage, (x0, y0, g0), (x1, y1, g1))
     lamp = vx + side * 0.2 * reach
@@ -307,13 +308,15 @@ def _plant(stage: Stage, x: float, y: float) -> None:
     pen = stage.canvas.pen(x - u * 0.4, y - u * 0.5, x + u * 0.4, stage.h)
     if not pen:
         return
-    for k in range(9):
-        angle = math.radians(-155 + k * 17 + rnd.uniform(-6, 6))
-        long = u * rnd.uniform(0.16, 0.34)
-        tip = (x + inward * abs(math.cos(angle)) * long * 0.8 + inward * u * 0.02, y + math.sin(angle) * long - u * 0.02)
-        mx, my = (x + tip[0]) / 2, (y + tip[1]) / 2
-        nx, ny = -(tip[1] - y) * 0.13, (tip[0] - x) * 0.13
-        pen.polygon(((x, y), (mx + nx, my + ny), tip, (mx - nx, my - ny)))
+    for k in range(8):
+        angle = math.radians(8 + k * 13 + rnd.uniform(-5, 5))
+        long = u * rnd.uniform(0.2, 0.36)
+        dx, dy = inward * math.cos(angle), -math.sin(angle)
+        root = (x + inward * u * 0.02, y - u * 0.03)
+        bend = (root[0] + dx * long * 0.55, root[1] + dy * long * 0.75)
+        tip = (root[0] + dx * long, root[1] + dy * long * 0.8 + u * 0.03 * math.cos(angle))
+        leaf = [(*root, u * 0.003), ((root[0] + bend[0]) / 2, (root[1] + bend[1]) / 2, u * 0.005), (*bend, u * 0.024), (*tip, u * 0.001)]
+        pen.stroke([(p[0], p[1], max(p[2], 0.3)) for p in curve(leaf, 5)])
     pen.polygon(((x - u * 0.09, y - u * 0.03), (x + u * 0.09, y - u * 0.03), (x + u * 0.065, y + u * 0.12), (x - u * 0.065, y + u * 0.12)))
     stage.canvas.ink(pen, mix(stage.palette.near, stage.palette.land, 0.12))
 

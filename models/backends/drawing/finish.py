@@ -14,18 +14,17 @@ from models.backends.drawing.shapes import clouds
 from models.backends.drawing.stage import Stage
 
 _ROWS = 64
+INDOORS = frozenset({"interior", "studio", "underwater", "space"})
 
 
 def draw_weather(stage: Stage) -> None:
     """Rain, snow, mist, petals or sparks in front of the scene."""
     weather = stage.reading.weather
-    indoors = stage.place in ("interior", "studio", "underwater", "space")
+    indoors = stage.place in INDOORS
     if "rain" in weather and not indoors:
         _rain(stage)
     if "snowfall" in weather and not indoors:
         _flakes(stage, stage.count(320), mix(stage.palette.pale, (255, 255, 255), 0.5), 0.9)
-    if "mist" in weather and not indoors:
-        draw_mist(stage)
     if "petals" in weather:
         _flakes(stage, stage.count(70), mix(stage.palette.accent, stage.palette.pale, 0.35), 1.0)
     if "sparks" in weather:

@@ -10,10 +10,13 @@ import math
 import numpy as np
 
 from models.backends.drawing.canvas import Array
-from models.backends.drawing.colours import mix, to_lch, tone
-from models.backends.drawing.shapes import conifers, crags, crowns, curve, dunes, grass, hills
+from models.backends.drawing.colours import RGB, mix, to_lch, tone
+from models.backends.drawing.shapes import conifers, crags, crests, crowns, curve, grass, hills
 from models.backends.drawing.sky import draw_sky
 from models.backends.drawing.stage import Spot, Stage
+
+
+_SNOWY = ("snow", "snowy", "alpine", "glacier", "winter", "alps", "himalaya")
 
 
 def knoll(stage: Stage, base: float, rise: float, spread: float = 0.55) -> Array:
@@ -53,6 +56,7 @@ def mountains(stage: Stage) -> Spot:
     ranges = rnd.choice((4, 5, 6))
     room = stage.h - stage.horizon
     peak = rnd.uniform(0.26, 0.42)
+    capped = stage.reading.has(*_SNOWY) or rnd.random() < 0.4
     for k in range(ranges):
         share = k / ranges
         base = stage.horizon + room * 0.62 * share**1.2 + u * 0.02
@@ -64,8 +68,10 @@ def mountains(stage: Stage) -> Spot:
             line = line - np.exp(-np.abs(away) * 1.6).astype(np.float32) * u * peak * 0.45
         colour = palette.depth(share * 0.85)
         stage.canvas.ridge(line, colour, stage.haze(colour, 0.55 - 0.25 * share), reach=tall * 1.15)
-        if k == 1 and (stage.reading.has("snow", "snowy", "alpine", "glacier", "winter", "alps", "himalaya") or rnd.random() < 0.5):
-            snowcap(stage, line, tall * 0.55, 0.75)
+        if k == 1 and capped:
+            snowcap(stage, line, tall * 0.5, 0.85)
+        elif 0 < k < ranges - 2:
+            facets(stage, line, tall * 0.9, mix(colour, palette.near, 0.4), 0.5)
         if k == ranges - 2:
             wood = conifers(gen, line + u * 0.01, u * 0.05, u * 0.016)
             tree = palette.depth(share + 0.12)
@@ -74,22 +80,45 @@ def mountains(stage: Stage) -> Spot:
     return foreground(stage, stage.horizon + room * 0.82, u * 0.1, kind=kind)
 
 
-def snowcap(stage: Stage, line: Array, depth: float, alpha: float) -> None:
-    """Snow on the upper part of a range, with a ragged lower edge and a lit side."""
-    top = float(line.min())
-    ragged = crags(stage.gen, stage.w, max(stage.u * 0.07, 3), 3) * depth * 0.9
-    slope = np.gradient(line) if len(line) > 1 else np.zeros_like(line)
-    edge = np.minimum(top + depth * 0.4 + ragged, line + depth)
-    white = mix(stage.palette.pale, stage.palette.horizon, 0.15)
-    shade = mix(white, stage.palette.zenith, 0.4)
-    lit = slope * (1 if stage.disc[0] < stage.w / 2 else -1) < 0
-    start, end = max(math.floor(top) - 1, 0), min(math.ceil(float(edge.max())) + 1, stage.h)
-    if end <= start:
-        return
+def _shaded(stage: Stage, line: Array, start: int, end: int) -> tuple[Array, Array]:
+    """Rows from start to end: how far below the line each pixel is, and 1 where the slope faces away from the light."""
+    u = stage.u
+    wide = max(3, int(u * 0.02) | 1)
+    calm = np.convolve(np.pad(line, wide // 2, mode="edge"), np.full(wide, 1 / wide, np.float32), "valid")[: stage.w]
+    side = 1 if stage.disc[0] < stage.w / 2 else -1
+    away = (np.gradient(calm) * side > 0) if stage.w > 1 else np.zeros(1, bool)
     rows = np.arange(start, end, dtype=np.float32)[:, None]
-    cover = np.clip(rows - line + 0.5, 0, 1) * np.clip(edge - rows, 0, 1) * alpha
-    for side, colour in ((lit, white), (~lit, shade)):
-        stage.canvas.veil((cover * side).astype(np.float32), (0, start, stage.w, end), colour)
+    jag = crags(stage.gen, end - start, max(u * 0.05, 3), 3)[:, None] - np.float32(0.4)
+    shift = (rows - start) * np.float32(0.22 * side) + jag * np.float32(u * 0.05)
+    columns = np.clip(stage.canvas.x[None, :] + shift, 0, stage.w - 1).astype(np.int32)
+    return rows - line, away[columns].astype(np.float32)
+
+
+def facets(stage: Stage, line: Array, depth: float, colour: RGB, alpha: float) -> None:
+    """Shade the sides of peaks that face away from the light, less and less towards the foot."""
+    start = max(math.floor(float(line.min())) - 1, 0)
+    end = min(math.ceil(start + depth), stage.h)
+    if end - start < 4:
+        return
+    below, away = _shaded(stage, line, start, end)
+    fade = np.linspace(alpha, 0, end - start, dtype=np.float32)[:, None]
+    stage.canvas.veil(np.clip(below, 0, 1) * away * fade, (0, start, stage.w, end), colour)
+
+
+def snowcap(stage: Stage, line: Array, depth: float, alpha: float) -> None:
+    """Snow on the upper part of a range, with a ragged lower edge, a lit and a shaded side."""
+    top = float(line.min())
+    ragged = crags(stage.gen, stage.w, max(stage.u * 0.06, 3), 3) * depth * 0.9
+    edge = np.minimum(top + depth * 0.35 + ragged, line + depth)
+    start, end = max(math.floor(top) - 1, 0), min(math.ceil(float(edge.max())) + 1, stage.h)
+    if end - start < 3:
+        return
+    below, away = _shaded(stage, line, start, end)
+    rows = np.arange(start, end, dtype=np.float32)[:, None]
+    cover = np.clip(below, 0, 1) * np.clip(edge - rows, 0, 1) * np.float32(alpha)
+    white = mix(stage.palette.pale, stage.palette.horizon, 0.1)
+    stage.canvas.veil(cover, (0, start, stage.w, end), white)
+    stage.canvas.veil(cover * away, (0, start, stage.w, end), mix(white, stage.palette.zenith, 0.42))
 
 
 def snow(stage: Stage) -> Spot:
@@ -133,22 +162,37 @@ def desert(stage: Stage) -> Spot:
     spot: Array = stage.flat(stage.horizon)
     for k in range(4):
         share = (k + 0.6) / 4
-        base = stage.horizon + room * (0.02 + 0.66 * share**1.35)
-        flip = rnd.random() < 0.5
-        shape = dunes(gen, stage.w, u * (0.55 + 0.3 * k))
-        line = base - (shape[::-1] if flip else shape) * u * (0.07 + 0.09 * share)
-        lit = mix(palette.depth(0.25 + 0.4 * share), palette.pale, 0.22 * (1 - share) + 0.06)
-        stage.canvas.ridge(line, lit, mix(lit, palette.near, 0.2 + 0.25 * share), reach=room * 0.5)
-        shade = line + (0.2 + np.roll(shape, int(u * 0.2)) * 1.3) * u * (0.05 + 0.1 * share)
-        lee = np.clip(np.gradient(line) * (1 if stage.disc[0] < stage.w / 2 else -1), 0, None)
-        soft = np.convolve(np.pad(lee, 4, mode="edge"), np.ones(9) / 9, "valid")[: stage.w]
-        shade = np.where(soft > 0.05, line, shade).astype(np.float32)
-        stage.canvas.ridge(
-            np.maximum(shade, line), mix(lit, palette.near, 0.5), bottom=min(base + u * 0.22, stage.h), fade=(0.55, 0.0)
-        )
+        base = stage.horizon + room * (0.04 + 0.66 * share**1.35)
+        tall = u * (0.10 + 0.12 * share)
+        line = base - hills(gen, stage.w, u * (0.3 + 0.28 * k), 1) * tall
+        lit = mix(palette.depth(0.25 + 0.32 * share), palette.pale, 0.28 * (1 - share) + 0.08)
+        foot = mix(lit, palette.depth(0.6), 0.35)
+        stage.canvas.ridge(line, lit, foot, reach=tall * 1.8)
+        _lee(stage, line, tall, mix(lit, palette.near, 0.38 + 0.12 * share), foot)
         spot = line
     y = stage.height_at(spot, stage.focus) + u * 0.008
     return Spot(stage.focus, y, u * 0.14, palette.near, palette.depth(0.4))
+
+
+def _lee(stage: Stage, line: Array, tall: float, shade: RGB, foot: RGB) -> None:
+    """The shaded face of each dune: from its crest down a curved edge into the valley."""
+    side = 1 if stage.disc[0] < stage.w / 2 else -1
+    top = float(line.min())
+    pen = stage.canvas.pen(0, top, stage.w, float(line.max()) + tall)
+    if not pen:
+        return
+    for left, crest, right in crests(line, int(stage.u * 0.15)):
+        valley = right if side > 0 else left
+        reach = min(abs(valley - crest), int(stage.u * 0.5))
+        end = min(max(crest + side * reach, 0), stage.w - 1)
+        columns = np.linspace(crest, end, 16).astype(int)
+        edge = [(float(x), float(line[x]) - 0.5) for x in columns]
+        px, py = float(crest), float(line[crest])
+        drop = float(line[end]) - py + tall * 0.55
+        spine = [(px, py), (px - side * reach * 0.06, py + drop * 0.22), (px + side * reach * 0.12, py + drop * 0.5),
+                 (px + side * reach * 0.02, py + drop * 0.8), (px + side * reach * 0.3, py + drop), (float(end), float(line[end]))]  # fmt: skip
+        pen.polygon([*edge, *((p[0], p[1]) for p in reversed(curve(spine, 6)))])
+    stage.canvas.ink(pen, shade, foot)
 
 
 def _mesas(stage: Stage) -> None:
@@ -187,12 +231,11 @@ def meadow(stage: Stage) -> Spot:
             _furrows(stage, line, colour)
         spot = line
     y = stage.height_at(spot, stage.focus) + u * 0.02
-    rnd.random()
     _flowers(stage, stage.horizon + room * 0.74)
     return Spot(stage.focus, y, u * 0.17, palette.near, palette.depth(0.5))
 
 
-def _furrows(stage: Stage, line: Array, colour: tuple[int, int, int]) -> None:
+def _furrows(stage: Stage, line: Array, colour: RGB) -> None:
     """Rows of a field that meet at a far point."""
     u, rnd = stage.u, stage.rnd
     x = rnd.uniform(0.1, 0.9) * stage.w
@@ -216,16 +259,27 @@ def _flowers(stage: Stage, base: float) -> None:
     palette, u, gen = stage.palette, stage.u, stage.gen
     ground = base + u * 0.12 - hills(gen, stage.w, u * 0.7) * u * 0.07
     stage.canvas.ridge(grass(gen, ground.astype(np.float32), u * 0.12), palette.near, palette.depth(0.85), reach=u * 0.3)
-    count = stage.count(60)
-    x = gen.uniform(0, stage.w, count).astype(np.float32)
-    y = ground[np.clip(x.astype(np.int64), 0, stage.w - 1)] + (gen.random(count) ** 1.2 * 0.2 - 0.05).astype(np.float32) * u
-    near = np.clip((y - ground.min()) / (u * 0.25), 0.15, 1)
-    size = (u * (0.004 + 0.010 * near * gen.random(count))).astype(np.float32)
-    full = np.ones(count, np.float32)
-    half = count // 3
-    stage.canvas.dots(x[half:], y[half:], size[half:], full[half:], palette.accent)
-    stage.canvas.dots(x[:half], y[:half], size[:half] * 0.8, full[:half], mix(palette.pale, palette.glow, 0.3))
-    stage.canvas.dots(x, y, size * 0.35, full, mix(palette.accent, palette.near, 0.5))
+    if stage.small:
+        return
+    cluster = stage.w * (0.5 - stage.side * 0.3)
+    stems, heads = stage.canvas.pen(0, base - u * 0.2, stage.w, stage.h), stage.canvas.pen(0, base - u * 0.25, stage.w, stage.h)
+    hearts = stage.canvas.pen(0, base - u * 0.25, stage.w, stage.h)
+    if not (stems and heads and hearts):
+        return
+    for _ in range(stage.count(26)):
+        x = cluster + stage.rnd.gauss(0, 0.2) * u if stage.chance(0.7) else stage.rnd.uniform(0, stage.w)
+        root = stage.height_at(ground, x) + u * 0.05
+        tall, size, lean = u * stage.rnd.uniform(0.06, 0.19), u * stage.rnd.uniform(0.007, 0.017), stage.rnd.uniform(-0.2, 0.2)
+        tip = (x + lean * tall, root - tall)
+        stems.stroke([(x, root, u * 0.0016), (x + lean * tall * 0.3, root - tall * 0.5, u * 0.0014), (*tip, u * 0.001)])
+        turn = stage.rnd.uniform(0, math.tau)
+        for petal in range(5):
+            angle = turn + petal * math.tau / 5
+            heads.ellipse(tip[0] + math.cos(angle) * size * 0.62, tip[1] + math.sin(angle) * size * 0.45, size * 0.62, size * 0.5)
+        hearts.ellipse(*tip, size * 0.34, size * 0.26)
+    stage.canvas.ink(stems, palette.near)
+    stage.canvas.ink(heads, palette.accent, mix(palette.accent, palette.near, 0.2))
+    stage.canvas.ink(hearts, mix(palette.near, palette.accent, 0.2) if palette.light.night < 0.5 else palette.glow)
 
 
 def open_land(stage: Stage) -> Spot:
@@ -250,7 +304,7 @@ def open_land(stage: Stage) -> Spot:
     return Spot(stage.focus, stage.height_at(spot, stage.focus) + u * 0.01, u * 0.17, palette.near, palette.depth(0.6))
 
 
-def winding(stage: Stage, top: float, bottom: float, wide: float, colour: tuple[int, int, int], foot: tuple[int, int, int]) -> None:
+def winding(stage: Stage, top: float, bottom: float, wide: float, colour: RGB, foot: RGB) -> None:
     """A path or river that winds from the distance to the lower edge."""
     rnd, u = stage.rnd, stage.u
     pen = stage.canvas.pen(0, top, stage.w, bottom)

@@ -5,6 +5,8 @@ Invariant: named colours keep their hue; light and mood decide how light, dark a
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
 from random import Random
 
@@ -103,6 +105,7 @@ class Palette:
     accent: RGB
     disc: RGB
     glow: RGB
+    glow_too: RGB
     pale: RGB
     light: Light
 
@@ -139,23 +142,46 @@ def _cast(colours: tuple[RGB, ...], place: str, rnd: Random) -> tuple[RGB, RGB, 
         sky, pale, land, dark, accent = (_hex(c) for c in rnd.choice(_DEFAULTS.get(place, _DEFAULTS["open"])).split())
         turn = rnd.uniform(-10, 10)
         return tone(sky, to_lch(sky)[0], 1, turn), pale, tone(land, to_lch(land)[0], 1, turn), dark, accent
-    by_light = sorted(colours, key=lambda c: -to_lch(c)[0])
     if len(colours) == 1:
         one = colours[0]
         light, chroma, hue = to_lch(one)
         pale = from_lch(0.93, min(chroma, 0.13) * 0.4, hue + 0.3)
-        accent = from_lch(0.68, max(chroma, 0.05), hue + 2.5) if chroma > 0.03 else (214, 110, 70)
-        return one, pale, one, from_lch(0.24, chroma * 0.6, hue - 0.35), mix(one, accent, 0.55 if light else 0.5)
-    if len(colours) == 2:
-        light_one, dark_one = by_light
-        pale = light_one if to_lch(light_one)[0] > 0.8 else tone(light_one, 0.9, 0.45)
-        if rnd.random() < 0.5 or to_lch(light_one)[0] > 0.85:
-            return dark_one, pale, dark_one, tone(dark_one, 0.2), light_one
-        return light_one, pale, dark_one, tone(dark_one, 0.2), light_one
+        other = from_lch(0.68, max(chroma, 0.06), hue + 2.5)
+        return one, pale, one, from_lch(0.24, chroma * 0.6, hue - 0.35), mix(one, other, 0.5)
+    by_light = sorted(colours, key=lambda c: -to_lch(c)[0])
     pale, dark = by_light[0], by_light[-1]
-    strong = sorted(by_light[1:], key=lambda c: -to_lch(c)[1])
-    sky, land = (strong[0], strong[1]) if rnd.random() < 0.45 else (strong[1], strong[0])
-    return sky, pale, land, dark if len(colours) > 3 else land, strong[0]
+    strong = list(by_light)
+    if to_lch(pale)[0] > 0.83:
+        strong.remove(pale)
+    else:
+        pale = tone(pale, 0.93, 0.45)
+    if to_lch(dark)[0] < 0.36:
+        if len(strong) > 3:
+            strong.remove(dark)
+    else:
+        dark = tone(dark, 0.22, 0.9)
+    sky, land, accent = _parts(strong or [by_light[-1]], place, rnd)
+    return sky, pale, land, dark, accent
+
+
+#: The hue (degrees in OKLab) land likes to have, by place.
+_LAND_HUES = {"meadow": 130, "forest": 140, "desert": 65, "ruins": 110, "coast": 70, "cave": 40, "underwater": 230, "lake": 160}
+
+
+def _parts(strong: list[RGB], place: str, rnd: Random) -> tuple[RGB, RGB, RGB]:
+    """Who is sky, land and accent: blue likes the sky, land has a hue it likes, the strongest warm colour accents."""
+    urge = rnd.uniform(0.2, 1.0)
+    hue = math.radians(_LAND_HUES.get(place, 250))
+    sky, land, accent = [], [], []
+    for colour in strong:
+        light, chroma, at = to_lch(colour)
+        weight = min(chroma, 0.12) * 8
+        sky.append(urge * weight * math.cos(at - 4.3) + 0.5 * light + rnd.uniform(0, 0.25))
+        land.append(0.6 * weight * math.cos(at - hue) - 0.4 * light + rnd.uniform(0, 0.25))
+        accent.append(0.7 * weight + 0.3 * weight * math.cos(at - 0.9) + 0.4 * light - (0.8 if light < 0.36 else 0))
+    several = itertools.product(range(len(strong)), repeat=3)
+    best = max(several, key=lambda p: sky[p[0]] + land[p[1]] + accent[p[2]] + 1.1 * len(set(p)))
+    return strong[best[0]], strong[best[1]], strong[best[2]]
 
 
 def mix_palette(reading: Reading, place: str, rnd: Random) -> Palette:
@@ -193,6 +219,7 @@ def mix_palette(reading: Reading, place: str, rnd: Random) -> Palette:
         accent=at(accent, 0.62 if light.night < 0.6 else 0.58, 0.55, share * 0.3, 1.1),
         disc=bright if not (light.low and rnd.random() < 0.45) else tone(mix(accent, bright, 0.3), 0.78, 1.2),
         glow=lit,
+        glow_too=tone(sky, 0.72, 1.5) if name == "neon" else mix(lit, pale, 0.4),
         pale=tone(pale, 0.93),
         light=light,
     )

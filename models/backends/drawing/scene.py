@@ -14,7 +14,7 @@ from PIL import Image
 
 from models.backends.drawing import built, land, waters, wild
 from models.backends.drawing.canvas import Canvas
-from models.backends.drawing.finish import draw_weather, grain
+from models.backends.drawing.finish import INDOORS, draw_mist, draw_weather, grain
 from models.backends.drawing.lettering import letter, title_of
 from models.backends.drawing.palette import mix_palette
 from models.backends.drawing.stage import Spot, Stage
@@ -69,6 +69,8 @@ def draw(prompt: str, title: str, seed: int, width: int, height: int) -> Image.I
         side=side,
     )
     spot = SCENES[place](stage)
+    if "mist" in reading.weather and place not in INDOORS:
+        draw_mist(stage)
     draw_subjects(stage, spot)
     draw_weather(stage)
     image = grain(stage, int.from_bytes(digest[16:24], "big"))

@@ -30,8 +30,8 @@ def crags(gen: np.random.Generator, width: int, period: float, octaves: int = 5)
             values = np.where(np.arange(len(values)) % 2 == 0, 0.55 + 0.45 * values, 0.35 * values).astype(np.float32)
         line += np.interp(x, where, values).astype(np.float32) * np.float32(height)
         total += height
-        height *= 0.36
-        period = max(period * 0.46, 1.5)
+        height *= 0.27
+        period = max(period * 0.36, 1.5)
         if period < 2:
             break
     return (line / np.float32(total)).astype(np.float32)
@@ -55,18 +55,21 @@ def hills(gen: np.random.Generator, width: int, period: float, octaves: int = 2)
     return (line / np.float32(total)).astype(np.float32)
 
 
-def dunes(gen: np.random.Generator, width: int, period: float) -> Array:
-    """Asymmetric sand crests: long rise, sharp fall; 0 to 1."""
-    where, values = _knots(gen, width, period)
-    sharp = gen.uniform(0.6, 0.8)
-    x = np.arange(width, dtype=np.float32)
-    at = (x - where[0]) / np.float32(period)
-    left = np.clip(at.astype(np.int64), 0, len(values) - 2)
-    share = np.clip(at - left, 0, 1)
-    rise = np.where(share < sharp, np.sin(share / sharp * (math.pi / 2)) ** 1.6, ((1 - share) / (1 - sharp)) ** 1.4)
-    base = values[left] * 0.35 + (values[left + 1] - values[left]) * 0.35 * share
-    result: Array = (base + rise * (0.35 + 0.3 * values[left])).astype(np.float32)
-    return result
+def crests(line: Array, apart: int) -> list[tuple[int, int, int]]:
+    """The tops of a line with the valley to the left and right of each: (valley, top, valley) columns."""
+    turns = np.flatnonzero(np.diff(np.sign(np.diff(line))) != 0) + 1
+    tops = [int(t) for t in turns if line[t] <= line[max(t - 2, 0)] and line[t] <= line[min(t + 2, len(line) - 1)]]
+    kept: list[int] = []
+    for top in tops:
+        if not kept or top - kept[-1] >= apart:
+            kept.append(top)
+    found = []
+    for top in kept:
+        lows = [int(t) for t in turns if line[t] > line[top]]
+        left = max((t for t in lows if t < top - 2), default=0)
+        right = min((t for t in lows if t > top + 2), default=len(line) - 1)
+        found.append((left, top, right))
+    return found
 
 
 def conifers(gen: np.random.Generator, ground: Array, size: float, gap: float) -> Array:
@@ -114,13 +117,13 @@ def crowns(gen: np.random.Generator, ground: Array, size: float, gap: float) -> 
 def grass(gen: np.random.Generator, ground: Array, size: float) -> Array:
     """Blades of grass along a line of ground."""
     width = len(ground)
-    gap = max(size * 0.13, 1.6)
+    gap = max(size * 0.08, 1.6)
     count = int(width / gap)
     line = ground.copy()
     if count < 2 or size < 2:
         return line
     roots = (np.arange(count) + gen.uniform(-0.5, 0.5, count)) * gap
-    heights = size * gen.uniform(0.15, 1.0, count) ** 2
+    heights = size * gen.uniform(0.2, 1.0, count) ** 1.7
     lean = gen.uniform(-0.25, 0.25, count) * heights
     where = np.stack([roots - gap * 0.3, roots + lean, roots + gap * 0.3], 1)
     lift = np.stack([np.zeros(count), heights, np.zeros(count)], 1)
@@ -156,15 +159,16 @@ def roofs(gen: np.random.Generator, width: int, base: float, unit: float, tall: 
 def cloud_top(gen: np.random.Generator, width: int, centre: float, base: float, span: float, tall: float) -> Array:
     """The upper edge of one heaped cloud on a flat base."""
     line = np.full(width, np.float32(base))
-    count = 7
+    count = 9
     for k in range(count):
         share = (k + 0.5) / count * 2 - 1
-        cx = centre + share * span * 0.5 + gen.uniform(-0.05, 0.05) * span
-        radius = tall * (0.42 + 0.58 * (1 - share**2)) * gen.uniform(0.55, 1.0)
-        lo, hi = max(int(cx - radius * 1.5), 0), min(int(cx + radius * 1.5) + 1, width)
+        cx = centre + share * span * 0.5
+        tower = tall * (0.18 + 0.82 * (1 - share**2) ** 1.5) * gen.uniform(0.6, 1.0)
+        half = span * gen.uniform(0.1, 0.15)
+        lo, hi = max(int(cx - half), 0), min(int(cx + half) + 1, width)
         if hi > lo:
-            away = (np.arange(lo, hi, dtype=np.float32) - np.float32(cx)) / np.float32(radius * 1.5)
-            line[lo:hi] = np.minimum(line[lo:hi], base - radius * np.sqrt(np.clip(1 - away**2, 0, 1)))
+            away = (np.arange(lo, hi, dtype=np.float32) - np.float32(cx)) / np.float32(half)
+            line[lo:hi] = np.minimum(line[lo:hi], base - tower * np.sqrt(np.clip(1 - away**2, 0, 1)))
     return line
 
 

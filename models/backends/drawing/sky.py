@@ -126,7 +126,7 @@ def _bands(stage: Stage) -> None:
                 target.ellipse(x + shift, y + part * thick * 1.1, span * (0.45 + 0.25 * part), thick)
     stage.canvas.ink(pen, mix(palette.sky, palette.disc, 0.5), mix(palette.disc, palette.accent, 0.35), alpha=0.5)
     if low:
-        stage.canvas.ink(low, mix(palette.zenith, palette.horizon, 0.3), mix(palette.sky, palette.accent, 0.4), alpha=0.5)
+        stage.canvas.ink(low, mix(palette.sky, palette.horizon, 0.6), mix(palette.horizon, palette.disc, 0.3), alpha=0.55)
 
 
 def _heaps(stage: Stage) -> None:

@@ -26,7 +26,7 @@ def draw_subjects(stage: Stage, spot: Spot) -> None:
     for at, name in reversed(list(enumerate(names[:2]))):
         _place(stage, name, spot, second=at == 1)
     flying = "bird" in stage.reading.subjects or (
-        spot.on in ("ground", "water") and stage.place not in ("cave", "space", "underwater", "street") and stage.chance(0.35)
+        spot.on in ("ground", "water") and stage.place not in ("cave", "space", "underwater", "street", "forest") and stage.chance(0.35)
     )
     if flying and spot.on != "table" and not stage.small and stage.place != "underwater":
         _flock(stage)
@@ -79,7 +79,9 @@ def _place(stage: Stage, name: str, spot: Spot, *, second: bool) -> None:
     elif name in IN_AIR and stage.place != "underwater":
         if name == "whale" and spot.on == "ground":
             return
-        x, y = (x, stage.horizon - stage.u * 0.12) if name == "balloon" else (x, min(y, stage.h * 0.66))
+        x, y = (x, min(y, stage.h * 0.66))
+        if name in ("balloon", "kite"):
+            x, y = stage.focus - stage.side * stage.u * 0.12, stage.horizon - stage.u * 0.14
     elif name in ("lighthouse", "castle", "monster", "tower", "house", "tree") and spot.on == "water":
         y = stage.horizon + stage.u * 0.02
     face = -stage.side

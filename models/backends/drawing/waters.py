@@ -88,7 +88,7 @@ def coast(stage: Stage) -> Spot:
     stage.canvas.ridge(wash + u * 0.045, sand, mix(sand, palette.near, 0.55), reach=stage.h - edge)
     spot = wash + u * 0.075
     if rnd.random() < 0.7:
-        dune = stage.h - u * 0.06 - hills(gen, stage.w, u * 0.9) * u * 0.14 + np.abs(stage.canvas.x - stage.w + stage.focus) * 0.12
+        dune = stage.h - u * 0.06 - hills(gen, stage.w, u * 0.9) * u * 0.14 + np.clip(1 - np.abs(stage.canvas.x - stage.focus) / (u * 0.5), 0, 1) * u * 0.2
         blades = grass(gen, dune.astype(np.float32), u * 0.11)
         stage.canvas.ridge(blades, palette.near)
     return stand_on(stage, spot, 0.19)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
 from models.backends.drawing.canvas import Array, Pen
 from models.backends.drawing.colours import RGB, mix, to_lch, tone
@@ -39,6 +39,7 @@ def _trunks(stage: Stage) -> Spot:
     palette, canvas, u, rnd, gen = stage.palette, stage.canvas, stage.u, stage.rnd, stage.gen
     pale = mix(palette.horizon, palette.sky, 0.2)
     floor = stage.h * 0.8
+    birch = stage.reading.has("birch")
     canvas.gradient(0, stage.h, (0.0, palette.sky), (0.55, pale), (0.8, palette.horizon), (1.0, palette.far))
     canvas.glow(stage.focus, stage.h * 0.55, u * 0.75, palette.disc, 0.6)
     for k in range(5):
@@ -48,16 +49,20 @@ def _trunks(stage: Stage) -> Spot:
         pen = canvas.pen(0, 0, stage.w, stage.h)
         if pen:
             _trunk_row(stage, pen, share, float(ground.mean()) + u * 0.05)
-            canvas.ink(pen, mix(colour, palette.sky, 0.15 * (1 - share)), stage.haze(colour, 0.45 * (1 - share)))
+            bark = mix(palette.pale, colour, 0.3 * share) if birch and share > 0.2 else mix(colour, palette.sky, 0.15 * (1 - share))
+            canvas.ink(pen, bark, stage.haze(mix(bark, colour, 0.35), 0.45 * (1 - share)))
+            if birch and share > 0.4 and not stage.small:
+                _bark(stage, pen, share, colour)
         bush = crowns(gen, ground.astype(np.float32), u * (0.03 + 0.05 * share), u * 0.05)
         bush = grass(gen, np.where(hills(gen, stage.w, u * 0.3) > 0.5, bush, ground).astype(np.float32), u * 0.03)
         canvas.ridge(bush, colour, stage.haze(colour, 0.3 * (1 - share)), reach=u * 0.2)
         if k == 2:
             _shafts(stage)
-    roof = u * 0.05 + crowns(gen, stage.flat(0), u * 0.2, u * 0.09) * -0.8
-    edge = np.abs(stage.canvas.x - stage.focus) / (stage.w * 0.5)
-    canvas.ceiling((roof * (0.25 + edge)).astype(np.float32), palette.depth(0.9))
-    rnd.random()
+    edge = np.clip(np.abs(stage.canvas.x - stage.focus) / (stage.w * 0.62), 0, 1) ** 1.6
+    for share, deep in ((0.55, 0.30), (0.92, 0.2)):
+        hang = edge * u * deep * (0.5 + hills(gen, stage.w, u * 0.3))
+        leaves = hang - crowns(gen, stage.flat(0), u * 0.055, u * 0.022) * np.minimum(edge * 3, 1) - u * 0.02
+        canvas.ceiling(leaves.astype(np.float32), palette.depth(share))
     return Spot(stage.focus, floor + u * 0.055, u * 0.17, palette.near, pale)
 
 
@@ -75,6 +80,16 @@ def _trunk_row(stage: Stage, pen: Pen, share: float, foot: float) -> None:
             y, side = foot * rnd.uniform(0.12, 0.55), rnd.choice((-1, 1))
             reach = u * rnd.uniform(0.06, 0.14) * (0.5 + share)
             pen.stroke([(x, y + reach * 0.3, wide * 0.3), (x + side * reach * 0.6, y, wide * 0.2), (x + side * reach, y - reach * 0.5, wide * 0.08)])
+
+
+def _bark(stage: Stage, trunks: Pen, share: float, colour: RGB) -> None:
+    """Dark flecks on the pale trunks of birches."""
+    marks, rnd, u = Pen(trunks.box, trunks.fine), stage.rnd, stage.u
+    for _ in range(stage.count(150)):
+        long = u * (0.006 + 0.02 * share) * rnd.uniform(0.4, 1)
+        marks.ellipse(rnd.uniform(0, stage.w), rnd.uniform(0, stage.h), long, u * (0.0012 + 0.0026 * share))
+    marks.mask = ImageChops.multiply(marks.mask, trunks.mask)
+    stage.canvas.ink(marks, colour, alpha=0.8)
 
 
 def _shafts(stage: Stage) -> None:
@@ -95,7 +110,9 @@ def _shafts(stage: Stage) -> None:
 def cave(stage: Stage) -> Spot:
     """Rock mouths within rock mouths around a bright outside."""
     palette, canvas, u, rnd, gen = stage.palette, stage.canvas, stage.u, stage.rnd, stage.gen
+    stage.focus, kept = stage.w - (stage.w / 2 + (stage.focus - stage.w / 2) * 0.5), stage.focus
     draw_sky(stage)
+    stage.focus = kept
     if not palette.light.disc:
         canvas.glow(stage.focus, stage.horizon, u * 0.6, palette.accent, 0.6)
     far = stage.horizon - crags(gen, stage.w, u * 0.3) * u * 0.12
@@ -103,15 +120,15 @@ def cave(stage: Stage) -> Spot:
     water = rnd.random() < 0.55 or stage.reading.has("lake", "pool", "sea", "water", "river")
     if water:
         canvas.gradient(stage.horizon + u * 0.04, stage.h, (0.0, palette.horizon), (0.5, palette.sky), (1.0, palette.water))
-    cx, cy = stage.w / 2 + (stage.focus - stage.w / 2) * 0.5, stage.horizon - u * 0.05
+    cx, cy = stage.w / 2 + (stage.focus - stage.w / 2) * 0.5, stage.horizon - u * 0.03
     angles = np.linspace(0, math.tau, 96, endpoint=False, dtype=np.float32)
     for k in range(5):
         share = k / 4
         rough = np.interp(angles, np.linspace(0, math.tau, 25), np.append(r := gen.random(24), r[0]))
         fine = np.interp(angles, np.linspace(0, math.tau, 61), np.append(r := gen.random(60), r[0]))
-        radius = (0.15 + 0.36 * share) * (0.78 + 0.42 * rough + 0.16 * fine)
+        radius = (0.24 + 0.30 * share) * (0.86 + 0.26 * rough + 0.09 * fine)
         px = cx + np.cos(angles) * radius * max(u, stage.w * 0.8)
-        py = cy + np.sin(angles) * radius * max(u, stage.h * 0.8) * np.where(np.sin(angles) > 0, 0.85, 1.0)
+        py = cy + np.sin(angles) * radius * max(u, stage.h * 0.8) * np.where(np.sin(angles) > 0, 0.72, 1.05)
         pen = canvas.pen(0, 0, stage.w, stage.h)
         if not pen:
             continue

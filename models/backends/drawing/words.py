@@ -86,13 +86,15 @@ _MOODS = {
 }
 _SUBJECTS = {
     "astronaut": "astronaut cosmonaut spacewoman spaceman",
-    "person": "person man woman girl boy child kid fisherman fisherwoman sailor monk knight dancer farmer shepherd wizard "
+    "person": "children people women men kids boys girls crowd person man woman girl boy child kid fisherman fisherwoman sailor monk knight dancer farmer shepherd wizard "
     "witch samurai traveller traveler wanderer hiker musician painter baker chef gardener king queen prince princess "
     "warrior nomad pilgrim figure grandmother grandfather mother father couple lover stranger worker soldier scientist "
     "detective ballerina skater surfer climber keeper lady gentleman friend bride elder student teacher nurse doctor "
     "violinist cellist pianist singer potter blacksmith weaver beekeeper photographer explorer ranger miner merchant "
     "vendor fishmonger courier cyclist runner swimmer people sister brother artist barista carpenter hunter mage druid "
     "priest priestess geisha cowboy pirate hero heroine ghost angel robot android mechanic tailor cook apprentice",
+    "kite": "kite",
+    "dome": "greenhouse glasshouse biodome habitat orangery dome conservatory",
     "bird": "bird gull seagull crow raven swallow crane eagle hawk pigeon sparrow geese goose starling owl",
     "heron": "heron stork egret flamingo ibis",
     "tree": "tree oak willow bonsai baobab cypress acacia olive-tree maple elm cherry-tree",
@@ -106,7 +108,7 @@ _SUBJECTS = {
     "elephant": "elephant mammoth",
     "rabbit": "rabbit hare bunny",
     "boat": "boat sailboat ship yacht dinghy rowboat canoe kayak gondola ferry fishing-boat trawler sail schooner galleon",
-    "house": "house cottage hut cabin barn farmhouse shack chapel home inn teahouse mill greenhouse",
+    "house": "house cottage hut cabin barn farmhouse shack chapel home inn teahouse mill",
     "lighthouse": "lighthouse beacon",
     "tower": "tower watchtower windmill steeple obelisk minaret clocktower observatory",
     "castle": "castle fortress citadel palace keep",

@@ -1,0 +1,148 @@
+"""``index.html``: one self-contained contact sheet per folder, opened from disk, without network, now and in ten years.
+
+Invariant: nothing user-written or model-written reaches the page unescaped, and a Content-Security-Policy that knows
+the page's own style and script by their hashes lets nothing else run or load.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from html import escape
+from importlib import resources
+from string import Template
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from tirada.output.info_md import settings
+from tirada.output.text import clean, one_line
+
+if TYPE_CHECKING:
+    from tirada.output.info import ImageEntry, Info
+
+#: A title of more characters is set smaller.
+LONG_TITLE = 70
+#: Up to so many images are shown larger than a grid cell would be.
+FEW = 2
+
+
+def render(info: Info) -> str:
+    """The whole page."""
+    style = f"\n{_layout(info)}\n{_resource('gallery.css')}"
+    script = f"\n{_resource('gallery.js')}"
+    title = _one_line(info.title) or "Untitled"
+    page = Template(_resource("gallery.html")).substitute(
+        csp=_policy(style, script),
+        style=style,
+        script=script,
+        language=_one_line(info.language) or "en",
+        title=title,
+        description=f'<p class="lead">{_one_line(info.description)}</p>' if info.description.strip() else "",
+        tags=_tags(info),
+        prompt=_prompt(info),
+        settings="\n".join(
+            f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in settings(info)[:-1]
+        ),
+        figures="\n".join(_figure(number, image, title) for number, image in enumerate(info.images, start=1)),
+        failures=_failures(info),
+        command=f"<p><code>{_one_line(info.command)}</code></p>" if info.command.strip() else "",
+        tool=_one_line(info.tool),
+    )
+    if len(info.title) > LONG_TITLE:
+        page = page.replace("<h1>", '<h1 class="long">', 1)
+    return page.replace('class="sheet"', 'class="sheet few"', 1) if len(info.images) <= FEW else page
+
+
+@cache
+def _resource(name: str) -> str:
+    return resources.files("tirada.output").joinpath(name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    rules = {
+        "default-src": "'none'",
+        # 'self' when served, file: when opened from disk, data: for the empty icon.
+        "img-src": "'self' file: data:",
+        "style-src": _hash(style),
+        "script-src": _hash(script),
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _layout(info: Info) -> str:
+    """Column width by the shape of the images: wide ones need wider columns to be as large to the eye."""
+    width, height = (int(part) for part in info.size.split("x"))
+    ratio = min(max(width / height, 0.25), 4.0)
+    column = min(max(262 * ratio**0.5, 190), 440)
+    # A small image is not blown up, but its caption needs room.
+    column = max(min(column, width), 176)
+    cap = max(min(width, 1100, 820 * ratio), column)
+    return f":root {{ --ratio: {ratio:.4f}; --col: {column:.0f}px; --cap: {cap:.0f}px; }}"
+
+
+def _figure(number: int, image: ImageEntry, title: str) -> str:
+    seed = "" if image.seed is None else f'<span class="fact">seed {image.seed}</span>'
+    name = f"{title}, image {number}"
+    return (
+        f'<figure id="image-{number}" data-seed="{"" if image.seed is None else image.seed}">'
+        f'<a href="{_url(image.file)}"><img src="{_url(image.file)}" alt="{name}" width="{image.width}"'
+        f' height="{image.height}" loading="lazy" decoding="async"></a>'
+        f'<figcaption><span class="n">{number:02d}</span>{seed}'
+        f'<span class="fact size">{image.width} × {image.height}</span></figcaption></figure>'
+    )
+
+
+def _prompt(info: Info) -> str:
+    language = f'lang="{_one_line(info.language) or "en"}" dir="auto"'
+    parts = [
+        '<section class="prompt">\n<h2>Prompt</h2>',
+        '<button class="copy" type="button" data-what="prompt" aria-live="polite">Copy prompt</button>',
+        f'<p id="prompt" {language}>{_text(info.prompt.strip())}</p>',
+    ]
+    if info.negative_prompt.strip():
+        parts.append('<h2 class="more">Negative prompt</h2>')
+        parts.append(f'<p class="more" {language}>{_text(info.negative_prompt.strip())}</p>')
+    return "\n".join([*parts, "</section>"])
+
+
+def _tags(info: Info) -> str:
+    if not info.metatags:
+        return ""
+    return '<ul class="tags">' + "".join(f"<li>{_one_line(tag)}</li>" for tag in info.metatags) + "</ul>"
+
+
+def _failures(info: Info) -> str:
+    if not info.failures:
+        return ""
+    rows = "\n".join(
+        f"<tr><td>{failure.index}</td><td>{_one_line(failure.error)}</td><td>{_one_line(failure.message)}</td>"
+        f"<td>{failure.attempts}</td></tr>"
+        for failure in info.failures
+    )
+    count = len(info.failures)
+    return (
+        f'<section class="missing"><h2>{count} image{"" if count == 1 else "s"} could not be made</h2>\n'
+        f"<table><thead><tr><th>Image</th><th>Error</th><th>Message</th><th>Attempts</th></tr></thead>\n"
+        f"<tbody>{rows}</tbody></table></section>"
+    )
+
+
+def _text(text: str) -> str:
+    return escape(clean(text))
+
+
+def _one_line(text: str) -> str:
+    return escape(one_line(text))
+
+
+def _url(name: str) -> str:
+    """A file name as a relative URL: quoted, so never a scheme or a query."""
+    return quote(name, safe="")

@@ -1,0 +1,46 @@
+"""Small repairs of user-written and model-written text, shared by every file this room writes.
+
+Invariant: what comes out can be encoded as UTF-8 and holds no NUL.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+_UNSAFE = re.compile("[\ud800-\udfff]")
+#: Everything XML 1.0 cannot hold, escaped or not.
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def clean(text: str) -> str:
+    """The text without NUL, and with lone surrogates (a model's broken ``\\ud83d``) made visible as U+FFFD."""
+    return _UNSAFE.sub("\ufffd", text.replace("\0", ""))
+
+
+def xml_text(text: str) -> str:
+    """The text without characters that are illegal in XML; still to be escaped."""
+    return _NOT_XML.sub("", text)
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space, line ends included, as one space."""
+    return " ".join(clean(text).split())
+
+
+def hashtags(tags: Iterable[str]) -> list[str]:
+    """``golden hour`` -> ``#GoldenHour``: letters, marks and digits only, each once, none that is only a number."""
+    found: dict[str, str] = {}
+    for tag in tags:
+        words = "".join(_tag_char(char) for char in unicodedata.normalize("NFC", tag)).split()
+        joined = "".join(word[0].upper() + word[1:] for word in words)
+        if joined and not joined.isdecimal():
+            found.setdefault(joined.casefold(), f"#{joined}")
+    return list(found.values())
+
+
+def _tag_char(char: str) -> str:
+    if char in "'’":
+        return ""
+    return char if unicodedata.category(char)[0] in "LMN" else " "
