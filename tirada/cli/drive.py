@@ -121,7 +121,7 @@ def tell(report: Report, *, as_json: bool, quiet: bool) -> None:
         console.result(folder)
     if report.csv and report.done:
         console.result(report.csv)
-    if report.message:
+    if report.message and report.status != "interrupted":
         console.error(report.message)
     for failure in report.failures:
         what = f"concept {failure['concept'] + 1}"

@@ -31,6 +31,7 @@ def command(
         else:
             row = queries.find_run(store, name)
             facts = {**row, **queries.figures(store, row["id"])}
+            facts["plan"] = {key: value for key, value in row["plan"].items() if key != "roles" and value}
             facts["folders"] = [
                 {"title": c["title"] or c["error"], "folder": c["folder"], "done": c["done"], "of": c["total"]}
                 for c in queries.concepts_of(store, row["id"], LISTED)

@@ -6,7 +6,6 @@ Invariant: what a call really cost replaces its estimate; a cost nobody told is 
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Literal
@@ -26,10 +25,8 @@ class Ledger:
         self._names = {"text": writer, "image": backend}
         self._lock = threading.Lock()
         self._estimates: dict[str, Decimal | None] = {}
+        #: USD of this sitting so far.
         self.spent = Decimal(0)
-        #: True when some call had neither a cost nor an estimate.
-        self.unknown = False
-        self.tokens: Counter[str] = Counter()
 
     def new_call(self, *, kind: Literal["text", "image"], model: str, estimate: Decimal | None) -> dict[str, Any]:
         """The columns of a call that is about to leave; the caller writes them down."""
@@ -73,9 +70,7 @@ class Ledger:
             # A useless answer was billed like a good one, and a lost one may have been.
             if cost is None and (error is None or isinstance(error, InDoubt | BadAnswer)):
                 cost = estimate
-                self.unknown = self.unknown or estimate is None
             self.spent += cost or Decimal(0)
-            self.tokens.update(usage or {})
         return {
             "id": call,
             "state": "in_doubt" if doubtful else "failed" if error else "settled",

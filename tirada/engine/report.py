@@ -65,6 +65,7 @@ def make_report(state: RunState, seconds: float) -> Report:
         wanted = plan.concepts * plan.images
         done, failed = figures.get("done", 0), figures.get("failed", 0) + concepts_failed * plan.images
     refused, in_doubt = figures.get("refused", 0), figures.get("in_doubt", 0)
+    bill = store.run_bill(state.run_id)
     most = state.openings.most_common(1)
     spoiled = failed + refused + in_doubt
     return Report(
@@ -78,9 +79,9 @@ def make_report(state: RunState, seconds: float) -> Report:
         in_doubt=in_doubt,
         concepts_written=written,
         concepts_failed=concepts_failed,
-        cost_usd=parts.ledger.spent,
-        cost_complete=not parts.ledger.unknown,
-        tokens=dict(parts.ledger.tokens),
+        cost_usd=bill.cost,
+        cost_complete=bill.complete,
+        tokens=dict(bill.tokens),
         seconds=round(seconds, 3),
         folders=[str(folder) for folder in state.folders],
         csv=plan.csv if plan.prompts_only else "",

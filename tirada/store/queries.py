@@ -6,13 +6,12 @@ Invariant: nothing here changes anything.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import RowMapping, and_, func, or_, select
 
 from tirada.errors import NotFound
-from tirada.store.schema import calls, concepts, images, runs
+from tirada.store.schema import concepts, images, runs
 from tirada.store.store import Store
 
 #: States of a run that was left before its end.
@@ -30,19 +29,16 @@ def list_runs(store: Store, limit: int) -> list[dict[str, Any]]:
 
 
 def figures(store: Store, run_id: str) -> dict[str, Any]:
-    """Images by state, concepts, calls in doubt and the cost of a run."""
+    """Images by state, concepts and the cost (USD) of a run."""
     states = store.run_figures(run_id)
     written, failed = store.concept_counts(run_id)
-    with store.database.read() as connection:
-        costs = connection.execute(select(calls.c.cost).where(calls.c.run_id == run_id)).scalars().all()
     return {
         "images": sum(states.values()),
         "done": states.get("done", 0),
         "states": states,
         "concepts": written,
         "concepts_failed": failed,
-        "cost_usd": sum((Decimal(cost) for cost in costs if cost), Decimal(0)),
-        "calls": len(costs),
+        "cost_usd": store.run_bill(run_id).cost,
     }
 
 

@@ -7,6 +7,7 @@ call leaves and settled after it.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -41,6 +42,15 @@ class Failure:
 
     kind: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """The cost of a run in USD, whether every price in it is known, and the tokens by kind."""
+
+    cost: Decimal
+    complete: bool
+    tokens: Counter[str]
 
 
 class Store:
@@ -194,6 +204,17 @@ class Store:
         query = select(images.c.state, func.count()).where(where).group_by(images.c.state)
         with self.database.read() as connection:
             return {row[0]: row[1] for row in connection.execute(query)}
+
+    def run_bill(self, run_id: str) -> Bill:
+        """What the calls of the run cost, and the tokens they used."""
+        query = select(calls.c.state, calls.c.cost, calls.c.usage).where(calls.c.run_id == run_id)
+        cost, complete, tokens = Decimal(0), True, Counter[str]()
+        with self.database.read() as connection:
+            for state, paid, usage in connection.execute(query):
+                cost += Decimal(paid or 0)
+                complete = complete and (paid is not None or state == "failed")
+                tokens.update(usage or {})
+        return Bill(cost, complete, tokens)
 
     def concept_counts(self, run_id: str) -> tuple[int, int]:
         """How many concepts of the run were written, and how many failed."""

@@ -201,7 +201,7 @@ def interior(stage: Stage) -> Spot:
     dark = stage.night > 0.3
     base = mix(palette.land, palette.zenith, 0.35)
     wall = tone(base, 0.34 if dark else 0.74, 0.85)
-    wall = mix(wall, palette.horizon, 0.1 if dark else 0.35)
+    wall = mix(wall, palette.light.tint, 0.22) if dark else mix(wall, palette.horizon, 0.35)
     canvas.gradient(0, stage.h, (0.0, tone(wall, to_lch(wall)[0] - 0.1)), (0.7, wall), (1.0, mix(wall, palette.near, 0.3)))
     wx, wy = stage.w - stage.focus, stage.h * 0.36
     wide, tall = u * rnd.uniform(0.15, 0.21), u * rnd.uniform(0.21, 0.26)

@@ -83,13 +83,13 @@ def mountains(stage: Stage) -> Spot:
 def _shaded(stage: Stage, line: Array, start: int, end: int) -> tuple[Array, Array]:
     """Rows from start to end: how far below the line each pixel is, and 1 where the slope faces away from the light."""
     u = stage.u
-    wide = max(3, int(u * 0.02) | 1)
+    wide = max(3, int(u * 0.05) | 1)
     calm = np.convolve(np.pad(line, wide // 2, mode="edge"), np.full(wide, 1 / wide, np.float32), "valid")[: stage.w]
     side = 1 if stage.disc[0] < stage.w / 2 else -1
     away = (np.gradient(calm) * side > 0) if stage.w > 1 else np.zeros(1, bool)
     rows = np.arange(start, end, dtype=np.float32)[:, None]
     jag = crags(stage.gen, end - start, max(u * 0.05, 3), 3)[:, None] - np.float32(0.4)
-    shift = (rows - start) * np.float32(0.22 * side) + jag * np.float32(u * 0.05)
+    shift = (rows - start) * np.float32(0.22 * side) + jag * np.float32(u * 0.02)
     columns = np.clip(stage.canvas.x[None, :] + shift, 0, stage.w - 1).astype(np.int32)
     return rows - line, away[columns].astype(np.float32)
 
@@ -126,7 +126,7 @@ def snow(stage: Stage) -> Spot:
     draw_sky(stage)
     palette, u, rnd, gen = stage.palette, stage.u, stage.rnd, stage.gen
     room = stage.h - stage.horizon
-    far = stage.horizon - crags(gen, stage.w, u * 0.45) * u * rnd.uniform(0.18, 0.3)
+    far = stage.horizon - crags(gen, stage.w, u * rnd.uniform(0.3, 0.5)) * u * rnd.uniform(0.26, 0.4)
     colour = palette.depth(0.2)
     stage.canvas.ridge(far, colour, stage.haze(colour, 0.6), reach=u * 0.3)
     snowcap(stage, far, u * 0.16, 0.85)
@@ -168,13 +168,13 @@ def desert(stage: Stage) -> Spot:
         lit = mix(palette.depth(0.25 + 0.32 * share), palette.pale, 0.28 * (1 - share) + 0.08)
         foot = mix(lit, palette.depth(0.6), 0.35)
         stage.canvas.ridge(line, lit, foot, reach=tall * 1.8)
-        _lee(stage, line, tall, mix(lit, palette.near, 0.38 + 0.12 * share), foot)
+        _lee(stage, line, tall, mix(lit, palette.near, 0.38 + 0.12 * share))
         spot = line
     y = stage.height_at(spot, stage.focus) + u * 0.008
     return Spot(stage.focus, y, u * 0.14, palette.near, palette.depth(0.4))
 
 
-def _lee(stage: Stage, line: Array, tall: float, shade: RGB, foot: RGB) -> None:
+def _lee(stage: Stage, line: Array, tall: float, shade: RGB) -> None:
     """The shaded face of each dune: from its crest down a curved edge into the valley."""
     side = 1 if stage.disc[0] < stage.w / 2 else -1
     top = float(line.min())
@@ -188,11 +188,14 @@ def _lee(stage: Stage, line: Array, tall: float, shade: RGB, foot: RGB) -> None:
         columns = np.linspace(crest, end, 16).astype(int)
         edge = [(float(x), float(line[x]) - 0.5) for x in columns]
         px, py = float(crest), float(line[crest])
-        drop = float(line[end]) - py + tall * 0.55
-        spine = [(px, py), (px - side * reach * 0.06, py + drop * 0.22), (px + side * reach * 0.12, py + drop * 0.5),
-                 (px + side * reach * 0.02, py + drop * 0.8), (px + side * reach * 0.3, py + drop), (float(end), float(line[end]))]  # fmt: skip
+        drop = float(line[end]) - py + tall * 0.75
+        spine = [(px, py), (px + side * reach * 0.05, py + drop * 0.2), (px + side * reach * 0.22, py + drop * 0.42),
+                 (px + side * reach * 0.26, py + drop * 0.68), (px + side * reach * 0.5, py + drop * 0.92),
+                 (float(end), py + drop)]  # fmt: skip
         pen.polygon([*edge, *((p[0], p[1]) for p in reversed(curve(spine, 6)))])
-    stage.canvas.ink(pen, shade, foot)
+    mask = np.asarray(pen.mask.reduce(pen.fine), np.float32) / 255
+    fade = np.linspace(1, 0, len(mask), dtype=np.float32)[:, None] ** 0.7
+    stage.canvas.veil(mask * fade, pen.box, shade)
 
 
 def _mesas(stage: Stage) -> None:
@@ -271,6 +274,8 @@ def _flowers(stage: Stage, base: float) -> None:
         root = stage.height_at(ground, x) + u * 0.05
         tall, size, lean = u * stage.rnd.uniform(0.06, 0.19), u * stage.rnd.uniform(0.007, 0.017), stage.rnd.uniform(-0.2, 0.2)
         tip = (x + lean * tall, root - tall)
+        if tip[1] > stage.h - u * 0.14 and x < stage.w * 0.6:
+            continue
         stems.stroke([(x, root, u * 0.0016), (x + lean * tall * 0.3, root - tall * 0.5, u * 0.0014), (*tip, u * 0.001)])
         turn = stage.rnd.uniform(0, math.tau)
         for petal in range(5):

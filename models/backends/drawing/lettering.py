@@ -109,14 +109,14 @@ def letter(stage: Stage, image: Image.Image, title: str) -> None:
 
 def _ink(image: Image.Image, box: tuple[int, int, int, int]) -> tuple[RGB, tuple[RGB, float] | None]:
     """A letter colour for what is under the box, and the shade it needs, if any."""
-    under = image.crop((max(box[0], 0), max(box[1], 0), max(box[2], 1), max(box[3], 1))).resize((8, 4), Image.Resampling.BOX)
+    under = image.crop((max(box[0], 0), max(box[1], 0), max(box[2], 1), max(box[3], 1))).resize((32, 6), Image.Resampling.BOX)
     lights = sorted(to_lab(pixel)[0] for pixel in under.get_flattened_data())  # type: ignore[arg-type]
     mean: RGB = under.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))  # type: ignore[assignment]
     middle = sum(lights) / len(lights)
     if middle > 0.66:
-        short = max(0.0, 0.74 - lights[2])
-        return tone(mean, 0.22, 0.8), (tone(mean, 0.95, 0.6), min(short * 2.4, 0.7)) if short > 0.02 else None
-    short = max(0.0, lights[-3] - 0.42)
+        short = max(0.0, 0.74 - lights[8])
+        return tone(mean, 0.22, 0.8), (tone(mean, 0.95, 0.6), min(short * 2.6, 0.75)) if short > 0.02 else None
+    short = max(0.0, lights[-9] - 0.42)
     return tone(mean, 0.95, 0.5), (tone(mean, 0.16, 0.9), min(short * 2.6, 0.75)) if short > 0.02 else None
 
 

@@ -136,7 +136,7 @@ def _hex(code: str) -> RGB:
     return int(code[0:2], 16), int(code[2:4], 16), int(code[4:6], 16)
 
 
-def _cast(colours: tuple[RGB, ...], place: str, rnd: Random) -> tuple[RGB, RGB, RGB, RGB, RGB]:
+def _cast(colours: tuple[RGB, ...], place: str, plan: Light, rnd: Random) -> tuple[RGB, RGB, RGB, RGB, RGB]:
     """Give each named colour a part: (sky, pale, land, dark, accent)."""
     if not colours:
         sky, pale, land, dark, accent = (_hex(c) for c in rnd.choice(_DEFAULTS.get(place, _DEFAULTS["open"])).split())
@@ -160,7 +160,7 @@ def _cast(colours: tuple[RGB, ...], place: str, rnd: Random) -> tuple[RGB, RGB, 
             strong.remove(dark)
     else:
         dark = tone(dark, 0.22, 0.9)
-    sky, land, accent = _parts(strong or [by_light[-1]], place, rnd)
+    sky, land, accent = _parts(strong or [by_light[-1]], place, plan, rnd)
     return sky, pale, land, dark, accent
 
 
@@ -168,17 +168,17 @@ def _cast(colours: tuple[RGB, ...], place: str, rnd: Random) -> tuple[RGB, RGB, 
 _LAND_HUES = {"meadow": 130, "forest": 140, "desert": 65, "ruins": 110, "coast": 70, "cave": 40, "underwater": 230, "lake": 160}
 
 
-def _parts(strong: list[RGB], place: str, rnd: Random) -> tuple[RGB, RGB, RGB]:
+def _parts(strong: list[RGB], place: str, plan: Light, rnd: Random) -> tuple[RGB, RGB, RGB]:
     """Who is sky, land and accent: blue likes the sky, land has a hue it likes, the strongest warm colour accents."""
     urge = rnd.uniform(0.2, 1.0)
     hue = math.radians(_LAND_HUES.get(place, 250))
     sky, land, accent = [], [], []
     for colour in strong:
-        light, chroma, at = to_lch(colour)
+        lightness, chroma, at = to_lch(colour)
         weight = min(chroma, 0.12) * 8
-        sky.append(urge * weight * math.cos(at - 4.3) + 0.5 * light + rnd.uniform(0, 0.25))
-        land.append(0.6 * weight * math.cos(at - hue) - 0.4 * light + rnd.uniform(0, 0.25))
-        accent.append(0.7 * weight + 0.3 * weight * math.cos(at - 0.9) + 0.4 * light - (0.8 if light < 0.36 else 0))
+        sky.append(urge * weight * math.cos(at - 4.1) - abs(lightness - plan.zenith) + rnd.uniform(0, 0.25))
+        land.append(0.6 * weight * math.cos(at - hue) - 0.6 * abs(lightness - plan.land) + rnd.uniform(0, 0.25))
+        accent.append(0.7 * weight + 0.3 * weight * math.cos(at - 0.9) + 0.4 * lightness - (0.8 if lightness < 0.36 else 0))
     several = itertools.product(range(len(strong)), repeat=3)
     best = max(several, key=lambda p: sky[p[0]] + land[p[1]] + accent[p[2]] + 1.1 * len(set(p)))
     return strong[best[0]], strong[best[1]], strong[best[2]]
@@ -189,7 +189,7 @@ def mix_palette(reading: Reading, place: str, rnd: Random) -> Palette:
     name = choose_light(reading, place, rnd)
     light = LIGHTS[name]
     mood = MOODS.get(reading.moods[0], _PLAIN) if reading.moods else _PLAIN
-    sky, pale, land, dark, accent = _cast(reading.colours, place, rnd)
+    sky, pale, land, dark, accent = _cast(reading.colours, place, light, rnd)
     chroma, named = light.chroma * mood.chroma, bool(reading.colours)
     share = light.share * (0.55 if named else 1.0)
 

@@ -35,6 +35,9 @@ def draw_sky(stage: Stage, *, clear: bool = False) -> None:
         canvas.glow(stage.focus, horizon, stage.u * 1.1, palette.accent, 0.45, ry=stage.u * 0.55)
     if not clear:
         _draw_clouds(stage)
+    if palette.light.chroma == 0.70:
+        gap = mix(palette.horizon, palette.accent, 0.55)
+        canvas.glow(stage.w - stage.focus, horizon, stage.u * 0.75, gap, 0.75, ry=stage.u * 0.2)
 
 
 def draw_stars(stage: Stage, count: int, top: float, bottom: float) -> None:

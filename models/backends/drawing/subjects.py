@@ -37,6 +37,8 @@ def _figure(stage: Stage, name: str, spot: Spot) -> str:
     if name == "person":
         if spot.on == "water":
             return "rowboat"
+        if "rain" in stage.reading.weather or stage.reading.has("umbrella"):
+            return "umbrella"
         return "sitter" if stage.reading.sitting else ("walker" if stage.chance(0.4) else "person")
     if name in ON_TABLE:
         return name if spot.on == "table" else ""
@@ -163,7 +165,7 @@ def _flock(stage: Stage) -> None:
     """Birds on the wing, larger ones nearer."""
     rnd, u = stage.rnd, stage.u
     many = stage.reading.has("starling", "flock", "geese", "gulls", "birds", "crows")
-    cx = stage.focus + stage.side * -u * rnd.uniform(0.0, 0.3)
+    cx = stage.focus - stage.side * u * rnd.uniform(0.1, 0.42)
     cy = max(stage.horizon - u * rnd.uniform(0.2, 0.36), u * 0.14)
     pen = stage.canvas.pen(cx - u * 0.5, cy - u * 0.3, cx + u * 0.5, cy + u * 0.3)
     if not pen:

@@ -59,7 +59,7 @@ def _trunks(stage: Stage) -> Spot:
         if k == 2:
             _shafts(stage)
     edge = np.clip(np.abs(stage.canvas.x - stage.focus) / (stage.w * 0.62), 0, 1) ** 1.6
-    for share, deep in ((0.55, 0.30), (0.92, 0.2)):
+    for share, deep in ((0.55, 0.22), (0.92, 0.14)):
         hang = edge * u * deep * (0.5 + hills(gen, stage.w, u * 0.3))
         leaves = hang - crowns(gen, stage.flat(0), u * 0.055, u * 0.022) * np.minimum(edge * 3, 1) - u * 0.02
         canvas.ceiling(leaves.astype(np.float32), palette.depth(share))
@@ -122,20 +122,20 @@ def cave(stage: Stage) -> Spot:
         canvas.gradient(stage.horizon + u * 0.04, stage.h, (0.0, palette.horizon), (0.5, palette.sky), (1.0, palette.water))
     cx, cy = stage.w / 2 + (stage.focus - stage.w / 2) * 0.5, stage.horizon - u * 0.03
     angles = np.linspace(0, math.tau, 96, endpoint=False, dtype=np.float32)
-    for k in range(5):
-        share = k / 4
-        rough = np.interp(angles, np.linspace(0, math.tau, 25), np.append(r := gen.random(24), r[0]))
-        fine = np.interp(angles, np.linspace(0, math.tau, 61), np.append(r := gen.random(60), r[0]))
-        radius = (0.24 + 0.30 * share) * (0.86 + 0.26 * rough + 0.09 * fine)
+    for k in range(4):
+        share = k / 3
+        rough = np.interp(angles, np.linspace(0, math.tau, 15), np.append(r := gen.random(14), r[0]))
+        fine = np.interp(angles, np.linspace(0, math.tau, 45), np.append(r := gen.random(44), r[0]))
+        radius = (0.25 + 0.27 * share) * (0.86 + 0.24 * rough + 0.07 * fine)
         px = cx + np.cos(angles) * radius * max(u, stage.w * 0.8)
-        py = cy + np.sin(angles) * radius * max(u, stage.h * 0.8) * np.where(np.sin(angles) > 0, 0.72, 1.05)
+        py = cy + np.sin(angles) * radius * max(u, stage.h * 0.8) * np.where(np.sin(angles) > 0, 0.66, 1.12)
         pen = canvas.pen(0, 0, stage.w, stage.h)
         if not pen:
             continue
         pen.rectangle(0, 0, stage.w, stage.h)
         pen.polygon(np.stack([px, py], 1), 0)
-        colour = mix(palette.depth(0.2 + 0.8 * share), palette.near, 0.15)
-        canvas.ink(pen, tone(colour, max(to_lch(colour)[0] - 0.04, 0.07)), colour)
+        rock = mix(mix(palette.land, palette.far, 0.25), palette.near, 0.2 + 0.8 * share**0.8)
+        canvas.ink(pen, tone(rock, max(to_lch(rock)[0] - 0.05, 0.06)), rock)
     canvas.glow(cx, cy, u * 0.55, palette.disc, 0.22)
     ground = knoll(stage, stage.h * 0.9, u * 0.06)
     canvas.ridge(ground, tone(palette.near, 0.12))
