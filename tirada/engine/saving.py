@@ -20,14 +20,12 @@ from tirada.engine.source import Job, JobSource
 from tirada.engine.state import RunState
 from tirada.errors import StoreError
 from tirada.output.atomic import write_bytes
-from tirada.output.folders import image_name
+from tirada.output.folders import EXTENSIONS, image_name
 from tirada.output.image_files import prepare
 from tirada.output.metadata import ImageMetadata
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
-
-EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 
 
 class Saver:

@@ -14,6 +14,7 @@ from models.backends.drawing.colours import RGB, mix, to_lch, tone
 from models.backends.drawing.shapes import curve, hills, roofs
 from models.backends.drawing.sky import draw_sky
 from models.backends.drawing.stage import Spot, Stage
+from models.backends.drawing.subjects import draw_giant
 from models.backends.drawing.waters import mirror
 
 
@@ -33,6 +34,8 @@ def city(stage: Stage) -> Spot:
         canvas.ridge(line, colour, stage.haze(colour, 0.5 * (1 - share * 0.7)), reach=tall * 0.8, bottom=end)
         if k >= 1:
             _windows(stage, line, base, share, colour)
+        if k == 1:
+            draw_giant(stage, base + u * 0.1, u * 0.66)
     if water:
         mirror(stage, stage.horizon + u * 0.012)
         quay = stage.h - u * 0.1 - stage.flat(0)

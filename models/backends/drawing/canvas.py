@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from models.backends.drawing.colours import RGB, from_lab, to_lab
+from models.backends.drawing.colours import RGB, mix
 
 Array = npt.NDArray[np.float32]
 Points = Sequence[tuple[float, float]]
@@ -35,7 +35,7 @@ class Pen:
     def ellipse(self, x: float, y: float, rx: float, ry: float, ink: int = 255) -> None:
         fine = self.fine
         left, top = (x - rx - self.x0) * fine, (y - ry - self.y0) * fine
-        self._draw.ellipse((left, top, left + 2 * rx * fine - 1, top + max(2 * ry * fine - 1, 0)), fill=ink)
+        self._draw.ellipse((left, top, left + max(2 * rx * fine - 1, 0), top + max(2 * ry * fine - 1, 0)), fill=ink)
 
     def rectangle(self, left: float, top: float, right: float, bottom: float, ink: int = 255) -> None:
         self.polygon(((left, top), (right, top), (right, bottom), (left, bottom)), ink)
@@ -74,25 +74,25 @@ class Canvas:
         """A vertical gradient of that many rows through (position 0..1, colour)."""
         if len(stops) == 1 or rows == 1:
             return np.full((rows, 3), stops[0][1], np.uint8)
-        where = (np.arange(rows, dtype=np.float64) + 0.5) / rows
         places, values = [], []
         for (pa, ca), (pb, cb) in zip(stops, stops[1:], strict=False):
-            first, second = to_lab(ca), to_lab(cb)
-            for step in (0.0, 0.25, 0.5, 0.75):
+            for step in (0.0, 0.25, 0.5, 0.75) if rows > 24 else (0.0,):
                 places.append(pa + (pb - pa) * step)
-                values.append(from_lab(*(p + (q - p) * step for p, q in zip(first, second, strict=True))))
+                values.append(mix(ca, cb, step) if step else ca)
         places.append(stops[-1][0])
         values.append(stops[-1][1])
-        table = np.array(values, np.float64)
-        return np.stack([np.interp(where, places, table[:, i]) + 0.5 for i in range(3)], 1).astype(np.uint8)
+        where = (np.arange(rows, dtype=np.float64) + 0.5) / rows
+        table = np.empty((rows, 3), np.uint8)
+        for i in range(3):
+            table[:, i] = np.interp(where, places, [value[i] for value in values]) + 0.5
+        return table
 
     def gradient(self, top: float, bottom: float, *stops: tuple[float, RGB]) -> None:
         """Fill whole rows with a vertical gradient."""
         box = self.clip(0, top, self.w, bottom)
         if box:
-            first = (box[1] - top) / (bottom - top)
-            rows = self.column(max(1, round(bottom - top)), stops)
-            start = round(first * len(rows))
+            rows = self.column(max(1, math.ceil(bottom) - math.floor(top)), stops)
+            start = box[1] - math.floor(top)
             rows = rows[start : start + box[3] - box[1]]
             strip = Image.fromarray(rows.reshape(-1, 1, 3))
             self.image.paste(strip.resize((self.w, len(rows)), Image.Resampling.NEAREST), (0, box[1]))

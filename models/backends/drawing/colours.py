@@ -86,8 +86,12 @@ def _linear(value: float) -> float:
 _LINEAR = tuple(_linear(i / 255) for i in range(256))
 
 
-def _encoded(value: float) -> float:
-    return 12.92 * value if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055
+def _encoded(value: float) -> int:
+    return round(255 * (12.92 * value if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055))
+
+
+#: Linear light in steps of 1/16384 -> the sRGB byte.
+_ENCODED = tuple(_encoded(min((i + 0.5) / 16384, 1.0)) for i in range(16385))
 
 
 @lru_cache(maxsize=2048)
@@ -119,12 +123,15 @@ def from_lab(light: float, a: float, b: float) -> RGB:
     """OKLab to sRGB; what is out of gamut loses chroma, never hue."""
     light = min(max(light, 0.0), 1.0)
     for _ in range(12):
-        linear = _raw(light, a, b)
-        if min(linear) >= -0.002 and max(linear) <= 1.002:
+        red, green, blue = _raw(light, a, b)
+        if -0.002 <= red <= 1.002 and -0.002 <= green <= 1.002 and -0.002 <= blue <= 1.002:
             break
         a, b = a * 0.88, b * 0.88
-    red, green, blue = (round(255 * min(max(_encoded(min(max(v, 0.0), 1.0)), 0.0), 1.0)) for v in linear)
-    return red, green, blue
+    return (
+        _ENCODED[int(min(max(red, 0.0), 1.0) * 16384)],
+        _ENCODED[int(min(max(green, 0.0), 1.0) * 16384)],
+        _ENCODED[int(min(max(blue, 0.0), 1.0) * 16384)],
+    )
 
 
 def to_lch(colour: RGB) -> LCh:
@@ -140,9 +147,8 @@ def from_lch(light: float, chroma: float, hue: float) -> RGB:
 
 def mix(one: RGB, two: RGB, share: float) -> RGB:
     """``one`` with ``share`` (0..1) of ``two`` in it."""
-    first, second = to_lab(one), to_lab(two)
-    light, a, b = (p + (q - p) * share for p, q in zip(first, second, strict=True))
-    return from_lab(light, a, b)
+    (light, a, b), (other, c, d) = to_lab(one), to_lab(two)
+    return from_lab(light + (other - light) * share, a + (c - a) * share, b + (d - b) * share)
 
 
 def tone(colour: RGB, light: float, chroma: float = 1.0, turn: float = 0.0) -> RGB:

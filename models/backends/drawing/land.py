@@ -11,7 +11,7 @@ import numpy as np
 
 from models.backends.drawing.canvas import Array
 from models.backends.drawing.colours import RGB, mix, to_lch, tone
-from models.backends.drawing.shapes import conifers, crags, crests, crowns, curve, grass, hills
+from models.backends.drawing.shapes import conifers, crags, crests, crowns, curve, gaps, grass, hills
 from models.backends.drawing.sky import draw_sky
 from models.backends.drawing.stage import Spot, Stage
 
@@ -43,8 +43,8 @@ def foreground(stage: Stage, base: float, rise: float, *, kind: str = "grass") -
         line = grass(stage.gen, ground, u * 0.03)
     elif kind == "trees":
         line = conifers(stage.gen, ground + u * 0.02, u * 0.3, u * 0.075)
-        open_ = np.exp(-(((stage.canvas.x - stage.focus) / (u * 0.24)) ** 4))
-        line = np.where(open_ > 0.5, ground, line).astype(np.float32)
+        clearing = np.exp(-(((stage.canvas.x - stage.focus) / (u * 0.26)) ** 4)) * u * 0.34
+        line = np.minimum(line + clearing.astype(np.float32), grass(stage.gen, ground, u * 0.02))
     stage.canvas.ridge(line, dark, tone(palette.near, max(to_lch(palette.near)[0] - 0.05, 0.06)), reach=u * 0.4)
     return stand_on(stage, ground)
 
@@ -140,8 +140,7 @@ def snow(stage: Stage) -> Spot:
         if k in (1, 2):
             tree = stage.haze(palette.depth(0.45 + 0.35 * share), 0.3 * (1 - share))
             wood = conifers(gen, line + u * 0.012, u * (0.07 + 0.14 * share), u * (0.022 + 0.05 * share))
-            gap = hills(gen, stage.w, u * 0.35) > 0.46
-            wood = np.where(gap, wood, line + 4).astype(np.float32)
+            wood = wood + gaps(gen, stage.w, u * 0.35, u * (0.09 + 0.16 * share))
             stage.canvas.ridge(wood, tree, mix(tree, white, 0.3), reach=u * 0.25, bottom=float(line.max()) + 2)
         stage.canvas.ridge(line, mix(white, palette.pale, 0.35 * share), mix(shadow, white, 0.25), reach=u * (0.16 + 0.25 * share))
         spot = line
@@ -190,11 +189,12 @@ def _lee(stage: Stage, line: Array, tall: float, shade: RGB) -> None:
         px, py = float(crest), float(line[crest])
         drop = float(line[end]) - py + tall * 0.75
         spine = [(px, py), (px + side * reach * 0.05, py + drop * 0.2), (px + side * reach * 0.22, py + drop * 0.42),
-                 (px + side * reach * 0.26, py + drop * 0.68), (px + side * reach * 0.5, py + drop * 0.92),
-                 (float(end), py + drop)]  # fmt: skip
+                 (px + side * reach * 0.30, py + drop * 0.64), (px + side * reach * 0.62, py + drop * 0.86),
+                 (float(end), float(line[end]))]  # fmt: skip
         pen.polygon([*edge, *((p[0], p[1]) for p in reversed(curve(spine, 6)))])
     mask = np.asarray(pen.mask.reduce(pen.fine), np.float32) / 255
-    fade = np.linspace(1, 0, len(mask), dtype=np.float32)[:, None] ** 0.7
+    rows = np.arange(pen.box[1], pen.box[3], dtype=np.float32)[:, None]
+    fade = np.clip(1 - (rows - line) / np.float32(tall), 0, 1)
     stage.canvas.veil(mask * fade, pen.box, shade)
 
 
@@ -227,7 +227,7 @@ def meadow(stage: Stage) -> Spot:
         if k in (1, 2, 3):
             tree = palette.depth(0.4 + 0.4 * share)
             hedge = crowns(gen, line + u * 0.008, u * (0.02 + 0.04 * share), u * (0.03 + 0.05 * share))
-            hedge = np.where(hills(gen, stage.w, u * 0.3) > 0.52, hedge, line + 3).astype(np.float32)
+            hedge = hedge + gaps(gen, stage.w, u * 0.3, u * (0.04 + 0.06 * share))
             stage.canvas.ridge(hedge, stage.haze(tree, 0.3 * (1 - share)), tree, reach=u * 0.06, bottom=float(line.max()) + 2)
         stage.canvas.ridge(line, colour, mix(colour, palette.near, 0.22 + 0.2 * share), reach=room * 0.42)
         if k in (2, 3) and not stage.small:
@@ -289,12 +289,8 @@ def _flowers(stage: Stage, base: float) -> None:
 
 def open_land(stage: Stage) -> Spot:
     """The default: a large disc over flowing hills, with a path leading to it."""
-    light = stage.palette.light
     draw_sky(stage)
     palette, u, rnd, gen = stage.palette, stage.u, stage.rnd, stage.gen
-    if light.disc == 1 and stage.disc[2] and stage.disc[2] < u * 0.1:
-        x, y = stage.w * 0.5 + stage.side * u * 0.12, stage.horizon - u * 0.12
-        stage.canvas.disc(x, y, u * rnd.uniform(0.16, 0.24), mix(palette.accent, palette.disc, 0.3), palette.horizon)
     room = stage.h - stage.horizon
     spot: Array = stage.flat(stage.horizon)
     for k in range(6):

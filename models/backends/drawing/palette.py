@@ -217,7 +217,7 @@ def mix_palette(reading: Reading, place: str, rnd: Random) -> Palette:
         near=near,
         water=mix(tone(mix(zenith, middle, 0.35), max(0.16, light.zenith - 0.16)), near, 0.15),
         accent=at(accent, 0.62 if light.night < 0.6 else 0.58, 0.55, share * 0.3, 1.1),
-        disc=bright if not (light.low and rnd.random() < 0.45) else tone(mix(accent, bright, 0.3), 0.78, 1.2),
+        disc=bright if not (light.low and math.cos(to_lch(accent)[2] - 0.8) > 0.4 and rnd.random() < 0.5) else tone(mix(accent, bright, 0.3), 0.78, 1.2),
         glow=lit,
         glow_too=tone(sky, 0.72, 1.5) if name == "neon" else mix(lit, pale, 0.4),
         pale=tone(pale, 0.93),

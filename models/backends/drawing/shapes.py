@@ -19,22 +19,26 @@ def _knots(gen: np.random.Generator, width: int, period: float) -> tuple[Array, 
     return where.astype(np.float32), gen.random(count, dtype=np.float32)
 
 
-def crags(gen: np.random.Generator, width: int, period: float, octaves: int = 5) -> Array:
-    """Jagged mountains, 0 (low) to about 1 (peak)."""
+def crags(gen: np.random.Generator, width: int, period: float, octaves: int = 4) -> Array:
+    """Jagged mountains with pointed peaks, 0 (low) to about 1 (peak)."""
     x = np.arange(width, dtype=np.float32)
+    count = int(width / period) + 3
+    tops = ((np.arange(count) - 0.8 + gen.random(count) * 0.75) * period).astype(np.float32)
+    heights = (0.42 + 0.58 * gen.random(count)).astype(np.float32)
+    reach = (period * gen.uniform(0.75, 1.5, (2, count))).astype(np.float32)
     line = np.zeros(width, np.float32)
-    height, total = 1.0, 0.0
-    for octave in range(octaves):
-        where, values = _knots(gen, width, period)
-        if octave == 0:
-            values = np.where(np.arange(len(values)) % 2 == 0, 0.55 + 0.45 * values, 0.35 * values).astype(np.float32)
-        line += np.interp(x, where, values).astype(np.float32) * np.float32(height)
-        total += height
-        height *= 0.27
-        period = max(period * 0.36, 1.5)
+    for top, height, left, right in zip(tops, heights, reach[0], reach[1], strict=True):
+        away = x - top
+        side = np.where(away < 0, -away / left, away / right)
+        np.maximum(line, height * np.clip(1 - side, 0, 1) ** np.float32(1.18), out=line)
+    size, period = 0.16, period * 0.3
+    for _ in range(octaves - 1):
         if period < 2:
             break
-    return (line / np.float32(total)).astype(np.float32)
+        where, values = _knots(gen, width, period)
+        line += (np.interp(x, where, values).astype(np.float32) - np.float32(0.5)) * np.float32(size) * (line + np.float32(0.25))
+        size, period = size * 0.55, period * 0.42
+    return np.clip(line, 0, None)
 
 
 def hills(gen: np.random.Generator, width: int, period: float, octaves: int = 2) -> Array:
@@ -70,6 +74,11 @@ def crests(line: Array, apart: int) -> list[tuple[int, int, int]]:
         right = min((t for t in lows if t > top + 2), default=len(line) - 1)
         found.append((left, top, right))
     return found
+
+
+def gaps(gen: np.random.Generator, width: int, period: float, sink: float) -> Array:
+    """How far growth sinks into the ground along a line, so that it stands in groups."""
+    return np.clip((np.float32(0.52) - hills(gen, width, period)) * 6, 0, 1) * np.float32(sink)
 
 
 def conifers(gen: np.random.Generator, ground: Array, size: float, gap: float) -> Array:

@@ -63,6 +63,10 @@ def _place_disc(stage: Stage) -> None:
     if light.disc == 2:
         radius = u * rnd.uniform(0.038, 0.075)
         y = max(stage.horizon - u * rnd.uniform(0.28, 0.46), radius * 2.4)
+    elif stage.place == "cave":
+        radius, y = u * 0.06, stage.horizon - u * rnd.uniform(0.08, 0.14)
+    elif stage.place == "open":
+        radius, y = u * rnd.uniform(0.13, 0.2), stage.horizon - u * rnd.uniform(0.1, 0.22)
     elif light.low:
         radius = u * rnd.choice((0.06, 0.085, 0.12, 0.15))
         y = stage.horizon - u * rnd.uniform(0.06, 0.2)

@@ -5,7 +5,7 @@ Invariant: all chance comes from the two generators of the stage, so a stage is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 import numpy as np
@@ -46,6 +46,8 @@ class Stage:
     side: int
     #: Sun or moon: (x, y, radius); radius 0 when there is none.
     disc: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    #: Subjects a scene has drawn by itself.
+    drawn: set[str] = field(default_factory=set)
 
     @property
     def w(self) -> int:

@@ -20,16 +20,33 @@ from models.backends.drawing.stage import Spot, Stage
 def draw_subjects(stage: Stage, spot: Spot) -> None:
     """Draw up to two subjects, the first one where the composition wants it."""
     names = [_figure(stage, name, spot) for name in stage.reading.subjects if name not in ("bird", "bicycle")]
-    names = [name for name in dict.fromkeys(names) if name]
-    if not names:
+    names = [name for name in dict.fromkeys(names) if name and name not in stage.drawn]
+    if not names and not stage.drawn:
         names = _stand_ins(stage, spot)
     for at, name in reversed(list(enumerate(names[:2]))):
+        if name == "house" and stage.reading.has("village", "hamlet", "houses", "cottages"):
+            _village(stage, spot)
         _place(stage, name, spot, second=at == 1)
     flying = "bird" in stage.reading.subjects or (
         spot.on in ("ground", "water") and stage.place not in ("cave", "space", "underwater", "street", "forest") and stage.chance(0.35)
     )
     if flying and spot.on != "table" and not stage.small and stage.place != "underwater":
         _flock(stage)
+
+
+def draw_giant(stage: Stage, foot: float, size: float) -> None:
+    """A giant between the layers of a scene, where the prompt asks for one."""
+    if "monster" in stage.reading.subjects[:2]:
+        stage.drawn.add("monster")
+        giant = Spot(stage.focus, foot, size / SCALES["monster"], stage.palette.near, stage.palette.sky)
+        _place(stage, "monster", giant, second=False)
+
+
+def _village(stage: Stage, spot: Spot) -> None:
+    """More houses to both sides, smaller and a little farther away."""
+    for shift, part in ((-0.34, 0.62), (0.3, 0.7), (-0.17, 0.85), (0.16, 0.55)):
+        y = spot.y - stage.u * 0.035 * (1 - part)
+        _place(stage, "house", Spot(spot.x + shift * stage.u, y, spot.size * part, spot.ink, spot.behind), second=False)
 
 
 def _figure(stage: Stage, name: str, spot: Spot) -> str:
@@ -44,7 +61,7 @@ def _figure(stage: Stage, name: str, spot: Spot) -> str:
         return name if spot.on == "table" else ""
     if name in ("fish", "jellyfish") and stage.place != "underwater":
         return ""
-    if name == "boat" and stage.place not in ("coast", "lake", "city"):
+    if name in ("boat", "rowboat") and stage.place not in ("coast", "lake", "city"):
         return ""
     if spot.on == "table":
         return name if name in ("cat", "rabbit") else ""
@@ -65,6 +82,8 @@ def _stand_ins(stage: Stage, spot: Spot) -> list[str]:
     name = stage.rnd.choice(usual.get(stage.place, ("",)))
     if name in ("boat", "rowboat", "heron") and spot.on != "water":
         name = "walker" if stage.chance(0.5) else ""
+    if name == "walker" and "rain" in stage.reading.weather:
+        name = "umbrella"
     return [name] if name else []
 
 
@@ -111,7 +130,10 @@ def _inks(stage: Stage, name: str, spot: Spot, x: float, y: float, size: float) 
     own = spot.ink
     if name == "astronaut":
         own = mix(palette.pale, palette.horizon, 0.2)
-    if abs(to_lab(own)[0] - light) < 0.2:
+    if name == "monster":
+        own = tone(palette.near, 0.11)
+        stage.canvas.glow(x, y - size * 0.55, size * 0.75, palette.horizon, 0.75)
+    elif abs(to_lab(own)[0] - light) < 0.2:
         own = tone(palette.near, 0.1) if light > 0.34 else mix(palette.pale, palette.accent, 0.25)
     accent = palette.accent
     if abs(to_lab(accent)[0] - light) < 0.1:

@@ -71,7 +71,7 @@ def coast(stage: Stage) -> Spot:
     draw_sea(stage, stage.horizon, stage.h)
     for k in range(rnd.choice((1, 2, 3))):
         _headland(stage, k)
-    if open_water or stage.reading.subjects[:1] in (("boat",), ("whale",)):
+    if open_water or stage.reading.subjects[:1] in (("boat",), ("rowboat",), ("whale",)):
         _swell(stage)
         y = stage.horizon + (stage.h - stage.horizon) * 0.34
         return Spot(stage.focus, y, u * 0.2, palette.near, palette.water, "water")
@@ -156,7 +156,7 @@ def lake(stage: Stage) -> Spot:
     if river:
         return _river(stage)
     mirror(stage, stage.horizon + 1)
-    if rnd.random() < 0.5 and stage.reading.subjects[:1] not in (("boat",), ("heron",), ("whale",)):
+    if rnd.random() < 0.5 and stage.reading.subjects[:1] not in (("boat",), ("rowboat",), ("heron",), ("whale",)):
         return foreground(stage, stage.h - u * 0.06, u * 0.07, kind="grass")
     _reeds(stage)
     y = stage.horizon + (stage.h - stage.horizon) * 0.36
@@ -197,7 +197,7 @@ def mirror(stage: Stage, top: float) -> None:
     veil = np.linspace(0.2, 0.78, 24, dtype=np.float32)[:, None] * np.ones((1, 2), np.float32)
     canvas.veil(veil, (0, start, stage.w, stage.h), stage.palette.water)
     _ripples(stage, top, stage.h, mix(stage.palette.horizon, stage.palette.sky, 0.4), 60, 0.35)
-    canvas.ridge(stage.flat(top), mix(stage.palette.horizon, stage.palette.pale, 0.4), bottom=top + max(1.0, stage.u * 0.002))
+    canvas.ridge(stage.flat(top), mix(stage.palette.horizon, stage.palette.sky, 0.3), bottom=top + max(1.0, stage.u * 0.0012))
 
 
 def _reeds(stage: Stage) -> None:
@@ -270,8 +270,8 @@ def _shoal(stage: Stage, level: float, colour: RGB) -> None:
     cx, cy, face = rnd.uniform(0.2, 0.8) * stage.w, stage.h * level, rnd.choice((-1, 1))
     if not pen:
         return
-    for _ in range(stage.count(16, 0.4)):
-        x, y, long = cx + rnd.gauss(0, 0.12) * u, cy + rnd.gauss(0, 0.045) * u, u * rnd.uniform(0.008, 0.015)
+    for _ in range(stage.count(12, 0.4)):
+        x, y, long = cx + rnd.gauss(0, 0.12) * u, cy + rnd.gauss(0, 0.045) * u, u * rnd.uniform(0.012, 0.022)
         pen.ellipse(x, y, long, long * 0.38)
         pen.polygon(((x - face * long * 0.7, y), (x - face * long * 1.6, y - long * 0.45), (x - face * long * 1.6, y + long * 0.45)))
     stage.canvas.ink(pen, colour)

@@ -16,6 +16,7 @@ from models.backends.drawing.land import foreground, knoll, stand_on
 from models.backends.drawing.shapes import clouds, conifers, crags, crowns, grass, hills
 from models.backends.drawing.sky import draw_sky, draw_stars
 from models.backends.drawing.stage import Spot, Stage
+from models.backends.drawing.waters import draw_sea
 
 
 def forest(stage: Stage) -> Spot:
@@ -119,7 +120,7 @@ def cave(stage: Stage) -> Spot:
     canvas.ridge(far, palette.depth(0.12), palette.horizon, reach=u * 0.16)
     water = rnd.random() < 0.55 or stage.reading.has("lake", "pool", "sea", "water", "river")
     if water:
-        canvas.gradient(stage.horizon + u * 0.04, stage.h, (0.0, palette.horizon), (0.5, palette.sky), (1.0, palette.water))
+        draw_sea(stage, stage.horizon, stage.h)
     cx, cy = stage.w / 2 + (stage.focus - stage.w / 2) * 0.5, stage.horizon - u * 0.03
     angles = np.linspace(0, math.tau, 96, endpoint=False, dtype=np.float32)
     for k in range(4):

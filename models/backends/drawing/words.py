@@ -14,7 +14,7 @@ from models.backends.drawing.colours import ALSO_THINGS, MODIFIERS, NAMES, RGB, 
 _PLACES = {
     "mountains": "mountain alps alpine peak summit ridge volcano cliffside highland himalaya andes massif crag pass "
     "hillside plateau canyon gorge ravine valley fjord foothill switchback",
-    "coast": "sea ocean coast beach shore seaside harbour harbor pier dock wave surf bay lagoon island cliff lighthouse "
+    "coast": "sea ocean coast coastal beach shore seaside harbour harbor pier dock wave surf bay lagoon island cliff lighthouse "
     "tide tidal jetty port shoreline cove seafront boardwalk dune-beach estuary fisherman fisherwoman sailor gull seagull "
     "black-sand headland quay marina atoll archipelago",
     "forest": "forest wood woodland jungle rainforest taiga grove pine birch redwood spruce fir undergrowth bamboo thicket "
@@ -32,7 +32,7 @@ _PLACES = {
     "bathroom hallway corridor ramen espresso tabletop windowsill fireplace pub bookshop",
     "studio": "pedestal plinth backdrop portrait still-life product packshot perfume sneaker bottle sculpture bust "
     "seamless mannequin watch headphone cosmetic",
-    "meadow": "meadow field garden farm pasture hill countryside prairie grassland vineyard orchard flower wildflower "
+    "meadow": "meadow village hamlet field garden farm pasture hill countryside prairie grassland vineyard orchard flower wildflower "
     "sunflower lavender poppy greenhouse barn wheat rice terrace moor heath park lawn tulip picnic scarecrow allotment "
     "beehive lambing sheep shepherd cornfield haystack",
     "lake": "lake river pond stream creek riverbank swamp marsh wetland reservoir loch canal reed bayou waterfall brook "
@@ -107,8 +107,9 @@ _SUBJECTS = {
     "bear": "bear bison buffalo boar",
     "elephant": "elephant mammoth",
     "rabbit": "rabbit hare bunny",
-    "boat": "boat sailboat ship yacht dinghy rowboat canoe kayak gondola ferry fishing-boat trawler sail schooner galleon",
-    "house": "house cottage hut cabin barn farmhouse shack chapel home inn teahouse mill",
+    "rowboat": "rowboat canoe kayak gondola dinghy punt coracle raft fishing-boat",
+    "boat": "boat sailboat ship yacht ferry trawler sail schooner galleon",
+    "house": "house village hamlet cottage hut cabin barn farmhouse shack chapel home inn teahouse mill",
     "lighthouse": "lighthouse beacon",
     "tower": "tower watchtower windmill steeple obelisk minaret clocktower observatory",
     "castle": "castle fortress citadel palace keep",
