@@ -247,7 +247,17 @@ class Memory(Protocol):
     def remember(self, key: str, value: str) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """So many cards wanted from a deck, and all the cards the deck has."""
+
+    deck: str
+    cards: Sequence[str]
+    count: int
+
+
 class Dealer(Protocol):
     """Deals choices like a shuffled deck: no repeat until the deck is empty."""
 
-    def deal(self, deck: str, cards: Sequence[str], count: int) -> list[str]: ...
+    def deal(self, hands: Sequence[Hand]) -> list[list[str]]:
+        """The cards of each hand, in order."""

@@ -27,13 +27,14 @@ import difflib
 import json
 import random
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from models.contract import Brief, Dealer, Example, Role
+from models.contract import Brief, Dealer, Example, Hand, Role
 from models.errors import SetupError, UnsupportedRequest
 
 #: Plural name in the TOML -> singular name of the choice.
@@ -236,9 +237,12 @@ class SeededDealer:
         self._seed = seed
         self._decks: dict[str, tuple[random.Random, list[str]]] = {}
 
-    def deal(self, deck: str, cards: Sequence[str], count: int) -> list[str]:
-        rng, rest = self._decks.setdefault(deck, (random.Random(f"{self._seed}/{deck}"), []))
-        return draw(rng, rest, cards, count)
+    def deal(self, hands: Sequence[Hand]) -> list[list[str]]:
+        dealt = []
+        for hand in hands:
+            rng, rest = self._decks.setdefault(hand.deck, (random.Random(f"{self._seed}/{hand.deck}"), []))
+            dealt.append(draw(rng, rest, hand.cards, hand.count))
+        return dealt
 
 
 def draw(rng: random.Random, rest: list[str], cards: Sequence[str], count: int) -> list[str]:
@@ -257,14 +261,20 @@ def draw(rng: random.Random, rest: list[str], cards: Sequence[str], count: int) 
 def make_briefs(
     roles: Sequence[Role], dealer: Dealer, count: int, *, rng: random.Random, theme: str = "", language: str = "en"
 ) -> list[Brief]:
-    """Deal ``count`` briefs: first the roles, then every list of each role."""
+    """Deal ``count`` briefs: first the roles, then every list of each role, in two deals."""
     by_name = {role.name: role for role in roles}
     names = list(by_name)
-    chosen = names * count if len(names) == 1 else dealer.deal("roles", names, count)
-    hands = {name: iter(_deal_role(by_name[name], dealer, chosen.count(name))) for name in set(chosen)}
+    chosen = names * count if len(names) == 1 else dealer.deal([Hand("roles", names, count)])[0]
+    counts = Counter(chosen)
+    columns = _columns(dealer, [(by_name[name], counts[name]) for name in sorted(counts)])
+    rows: Counter[str] = Counter()
     briefs = []
     for name in chosen:
-        choices, tags = next(hands[name])
+        row = rows[name]
+        rows[name] += 1
+        choices = {key: columns[name, key][row] for key in by_name[name].lists}
+        each = len(columns[name, "tags"]) // counts[name]
+        tags = tuple(dict.fromkeys(columns[name, "tags"][row * each : (row + 1) * each]))
         briefs.append(
             Brief(
                 role=by_name[name],
@@ -278,13 +288,15 @@ def make_briefs(
     return briefs
 
 
-def _deal_role(role: Role, dealer: Dealer, count: int) -> Iterable[tuple[dict[str, str], tuple[str, ...]]]:
-    columns = {key: dealer.deal(f"{role.name}/{key}", cards, count) for key, cards in sorted(role.lists.items())}
-    tags = dealer.deal(f"{role.name}/tags", role.tags, count * min(TAGS_PER_BRIEF, len(role.tags)))
-    each = len(tags) // count
-    for row in range(count):
-        choices = {key: column[row] for key, column in columns.items()}
-        yield choices, tuple(dict.fromkeys(tags[row * each : (row + 1) * each]))
+def _columns(dealer: Dealer, wanted: Sequence[tuple[Role, int]]) -> dict[tuple[str, str], list[str]]:
+    """What is dealt from every list of these roles, by role and list; ``TAGS_PER_BRIEF`` tags for each brief."""
+    hands: dict[tuple[str, str], Hand] = {}
+    for role, count in wanted:
+        for key, cards in sorted(role.lists.items()):
+            hands[role.name, key] = Hand(f"{role.name}/{key}", cards, count)
+        tags = count * min(TAGS_PER_BRIEF, len(role.tags))
+        hands[role.name, "tags"] = Hand(f"{role.name}/tags", role.tags, tags)
+    return dict(zip(hands, dealer.deal(list(hands.values())), strict=True))
 
 
 def compose_prompt(brief: Brief, title: str, description: str, metatags: Sequence[str]) -> str:

@@ -34,7 +34,9 @@ class DraftBackend:
     def model_for(self, request: ImageRequest) -> str:
         """Always ``draft``: there is one."""
         if request.model not in (None, MODEL):
-            raise UnsupportedRequest(f"Backend 'draft' has no model {request.model!r}.", hint="Its only model is 'draft'.")
+            raise UnsupportedRequest(
+                f"Backend 'draft' has no model {request.model!r}.", hint="Its only model is 'draft'."
+            )
         return MODEL
 
     def check(self, request: ImageRequest) -> None:
@@ -42,7 +44,9 @@ class DraftBackend:
         self.model_for(request)
         for side, pixels in (("width", request.width), ("height", request.height)):
             if not SMALLEST <= pixels <= LARGEST:
-                raise UnsupportedRequest(f"Backend 'draft' draws {SMALLEST} to {LARGEST} pixels a side, not {side} {pixels}.")
+                raise UnsupportedRequest(
+                    f"Backend 'draft' draws {SMALLEST} to {LARGEST} pixels a side, not {side} {pixels}."
+                )
         unheeded = {
             "init_image": request.init_image,
             "strength": request.strength,
@@ -55,7 +59,8 @@ class DraftBackend:
         for setting, value in unheeded.items():
             if value is not None:
                 raise UnsupportedRequest(
-                    f"Backend 'draft' does not obey {setting!r}.", hint="It goes by prompt, title, seed and size; leave the rest out."
+                    f"Backend 'draft' does not obey {setting!r}.",
+                    hint="It goes by prompt, title, seed and size; leave the rest out.",
                 )
         if request.options:
             raise UnsupportedRequest(f"Backend 'draft' has no option {min(request.options)!r}.", hint="It has none.")

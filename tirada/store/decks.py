@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, insert, select
 
+from models.contract import Hand
 from models.roles import draw
 from tirada.store.database import Database
 from tirada.store.schema import decks
@@ -22,16 +23,16 @@ class StoredDealer:
         self._database = database
         self._rng = rng
 
-    def deal(self, deck: str, cards: Sequence[str], count: int) -> list[str]:
-        def work(connection: Connection) -> list[str]:
-            stored = connection.execute(select(decks.c.rest).where(decks.c.name == deck)).scalar_one_or_none()
-            rest = self._still_there(stored, cards)
-            dealt = draw(self._rng, rest, cards, count)
-            row = {"name": deck, "rest": {"rest": rest, "known": list(cards)}}
-            connection.execute(insert(decks).prefix_with("OR REPLACE"), row)
-            return dealt
+    def deal(self, hands: Sequence[Hand]) -> list[list[str]]:
+        return self._database.change(lambda connection: [self._deal_one(connection, hand) for hand in hands])
 
-        return self._database.change(work)
+    def _deal_one(self, connection: Connection, hand: Hand) -> list[str]:
+        stored = connection.execute(select(decks.c.rest).where(decks.c.name == hand.deck)).scalar_one_or_none()
+        rest = self._still_there(stored, hand.cards)
+        dealt = draw(self._rng, rest, hand.cards, hand.count)
+        row = {"name": hand.deck, "rest": {"rest": rest, "known": list(hand.cards)}}
+        connection.execute(insert(decks).prefix_with("OR REPLACE"), row)
+        return dealt
 
     def _still_there(self, stored: dict[str, list[str]] | None, cards: Sequence[str]) -> list[str]:
         """The pile without cards that were deleted since, with those that were added shuffled in."""

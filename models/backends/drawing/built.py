@@ -22,7 +22,9 @@ def city(stage: Stage) -> Spot:
     """A skyline in depth, over water or rooftops."""
     draw_sky(stage)
     palette, canvas, u, rnd, gen = stage.palette, stage.canvas, stage.u, stage.rnd, stage.gen
-    water = stage.reading.has("river", "harbour", "harbor", "canal", "water", "bay", "bridge", "rain") or rnd.random() < 0.4
+    water = (
+        stage.reading.has("river", "harbour", "harbor", "canal", "water", "bay", "bridge", "rain") or rnd.random() < 0.4
+    )
     layers = 4
     tall = u * rnd.uniform(0.42, 0.6)
     for k in range(layers):
@@ -65,9 +67,19 @@ def _windows(stage: Stage, line: Array, base: float, share: float, wall: RGB) ->
     keep = lit < ((0.16 + 0.34 * block) if dark else 0.30)
     column = np.clip(xs.astype(np.int64), 0, stage.w - 1)
     half, tall = max(1, round(gap_x * 0.36)), max(1, round(gap_y * 0.42))
-    roof = np.maximum.reduce([line[column], line[np.clip(column - half - 1, 0, stage.w - 1)], line[np.clip(column + half + 1, 0, stage.w - 1)]])
+    roof = np.maximum.reduce(
+        [
+            line[column],
+            line[np.clip(column - half - 1, 0, stage.w - 1)],
+            line[np.clip(column + half + 1, 0, stage.w - 1)],
+        ]
+    )
     keep &= ys[:, None] > roof[None, :] + gap_y * 0.5
-    colours = (stage.palette.glow, mix(stage.palette.glow, stage.palette.pale, 0.45)) if dark else (mix(wall, stage.palette.horizon, 0.25),) * 2
+    colours = (
+        (stage.palette.glow, mix(stage.palette.glow, stage.palette.pale, 0.45))
+        if dark
+        else (mix(wall, stage.palette.horizon, 0.25),) * 2
+    )
     rows, cols = np.nonzero(keep)
     for row, col in zip(rows.tolist(), cols.tolist(), strict=True):
         x, y = int(xs[col]), int(ys[row])
@@ -96,7 +108,9 @@ def street(stage: Stage) -> Spot:
     far = roofs(gen, stage.w, vy + 2, u * 0.5, u * 0.26, vx)
     canvas.ridge(far, stage.haze(palette.depth(0.2), 0.3), stage.haze(palette.depth(0.2), 0.6), reach=u * 0.2)
     road = mix(palette.depth(0.6), palette.horizon, 0.25)
-    canvas.gradient(vy, stage.h, (0.0, mix(road, palette.horizon, 0.5)), (0.35, palette.depth(0.72)), (1.0, palette.near))
+    canvas.gradient(
+        vy, stage.h, (0.0, mix(road, palette.horizon, 0.5)), (0.35, palette.depth(0.72)), (1.0, palette.near)
+    )
     reach = max(stage.w, stage.h) * 0.5
     for side in (-1, 1):
         _fronts(stage, side, vx, vy, reach)
@@ -173,7 +187,12 @@ def _wet_road(stage: Stage, vx: float, vy: float) -> None:
         for _ in range(stage.count(60, 0.3)):
             share = rnd.random() ** 1.4
             x = vx + rnd.gauss(0, 0.1 + 0.22 * share) * u
-            pen.ellipse(x, vy + (stage.h - vy) * (0.03 + share), u * (0.008 + 0.05 * share), max(u * (0.0008 + 0.0024 * share), 0.3))
+            pen.ellipse(
+                x,
+                vy + (stage.h - vy) * (0.03 + share),
+                u * (0.008 + 0.05 * share),
+                max(u * (0.0008 + 0.0024 * share), 0.3),
+            )
         stage.canvas.ink(pen, mix(palette.glow, palette.horizon, 0.4), alpha=0.5)
 
 
@@ -205,7 +224,9 @@ def interior(stage: Stage) -> Spot:
     base = mix(palette.land, palette.zenith, 0.35)
     wall = tone(base, 0.34 if dark else 0.74, 0.85)
     wall = mix(wall, palette.light.tint, 0.22) if dark else mix(wall, palette.horizon, 0.35)
-    canvas.gradient(0, stage.h, (0.0, tone(wall, to_lch(wall)[0] - 0.1)), (0.7, wall), (1.0, mix(wall, palette.near, 0.3)))
+    canvas.gradient(
+        0, stage.h, (0.0, tone(wall, to_lch(wall)[0] - 0.1)), (0.7, wall), (1.0, mix(wall, palette.near, 0.3))
+    )
     wx, wy = stage.w - stage.focus, stage.h * 0.36
     wide, tall = u * rnd.uniform(0.15, 0.21), u * rnd.uniform(0.21, 0.26)
     _window(stage, wx, wy, wide, tall)
@@ -298,7 +319,10 @@ def _pendant(stage: Stage, x: float, y: float) -> None:
     pen = canvas.pen(x - u * 0.1, 0, x + u * 0.1, y + u * 0.1)
     if pen:
         pen.rectangle(x - u * 0.002, 0, x + u * 0.002, y)
-        arc = [(x + math.cos(a) * u * 0.075, y + u * 0.035 - math.sin(a) * u * 0.06) for a in np.linspace(0, math.pi, 24).tolist()]
+        arc = [
+            (x + math.cos(a) * u * 0.075, y + u * 0.035 - math.sin(a) * u * 0.06)
+            for a in np.linspace(0, math.pi, 24).tolist()
+        ]
         pen.polygon(arc)
         canvas.ink(pen, palette.near)
     canvas.disc(x, y + u * 0.04, u * 0.018, mix(palette.glow, palette.pale, 0.6))
@@ -318,9 +342,21 @@ def _plant(stage: Stage, x: float, y: float) -> None:
         root = (x + inward * u * 0.02, y - u * 0.03)
         bend = (root[0] + dx * long * 0.55, root[1] + dy * long * 0.75)
         tip = (root[0] + dx * long, root[1] + dy * long * 0.8 + u * 0.03 * math.cos(angle))
-        leaf = [(*root, u * 0.003), ((root[0] + bend[0]) / 2, (root[1] + bend[1]) / 2, u * 0.005), (*bend, u * 0.024), (*tip, u * 0.001)]
-        pen.stroke([(p[0], p[1], max(p[2], 0.3)) for p in curve(leaf, 5)])
-    pen.polygon(((x - u * 0.09, y - u * 0.03), (x + u * 0.09, y - u * 0.03), (x + u * 0.065, y + u * 0.12), (x - u * 0.065, y + u * 0.12)))
+        leaf = [
+            (*root, u * 0.003),
+            ((root[0] + bend[0]) / 2, (root[1] + bend[1]) / 2, u * 0.005),
+            (*bend, u * 0.024),
+            (*tip, u * 0.001),
+        ]
+        pen.stroke([(p[0], p[1], max(p[2], 0.3)) for p in curve(leaf, 2 if stage.small else 5)])
+    pen.polygon(
+        (
+            (x - u * 0.09, y - u * 0.03),
+            (x + u * 0.09, y - u * 0.03),
+            (x + u * 0.065, y + u * 0.12),
+            (x - u * 0.065, y + u * 0.12),
+        )
+    )
     stage.canvas.ink(pen, mix(stage.palette.near, stage.palette.land, 0.12))
 
 
@@ -328,11 +364,20 @@ def studio(stage: Stage) -> Spot:
     """A seamless backdrop with a disc of colour and a plinth."""
     palette, canvas, u, rnd = stage.palette, stage.canvas, stage.u, stage.rnd
     wall = mix(palette.zenith, palette.horizon, 0.35)
-    canvas.gradient(0, stage.h, (0.0, mix(wall, palette.zenith, 0.4)), (0.62, palette.horizon), (0.78, wall), (1.0, mix(wall, palette.land, 0.35)))
+    canvas.gradient(
+        0,
+        stage.h,
+        (0.0, mix(wall, palette.zenith, 0.4)),
+        (0.62, palette.horizon),
+        (0.78, wall),
+        (1.0, mix(wall, palette.land, 0.35)),
+    )
     x, floor = stage.w * 0.5, stage.h * 0.78
     canvas.glow(x - stage.side * u * 0.3, stage.h * 0.2, u * 0.8, palette.pale, 0.55)
     radius = u * rnd.uniform(0.24, 0.31)
-    canvas.disc(x + stage.side * u * 0.1, stage.h * 0.42, radius, palette.accent, mix(palette.accent, palette.horizon, 0.35))
+    canvas.disc(
+        x + stage.side * u * 0.1, stage.h * 0.42, radius, palette.accent, mix(palette.accent, palette.horizon, 0.35)
+    )
     arch = canvas.pen(x - u * 0.5, stage.h * 0.2, x + u * 0.5, floor)
     if arch and rnd.random() < 0.6:
         ax, half = x - stage.side * u * 0.2, u * 0.12
@@ -351,4 +396,3 @@ def studio(stage: Stage) -> Spot:
         lid.ellipse(x, top, wide, wide * 0.2)
         canvas.ink(lid, mix(palette.pale, palette.horizon, 0.4))
     return Spot(x, top + u * 0.012, u * 0.3, palette.near, palette.accent, "table")
-

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from models.backends.drawing.canvas import Array
+from models.backends.drawing.canvas import Array, sheet
 from models.backends.drawing.colours import mix, tone
 from models.backends.drawing.shapes import clouds
 from models.backends.drawing.stage import Stage
@@ -38,7 +38,9 @@ def draw_mist(stage: Stage) -> None:
     bell = np.clip(np.sin(np.linspace(0, np.pi, rows, dtype=np.float32)), 0, 1)[:, None] ** 1.5
     middle = stage.horizon + stage.u * 0.08
     box = (0, middle - stage.u * 0.26, stage.w, middle + stage.u * 0.26)
-    stage.canvas.veil(np.clip(field * 1.5 - 0.25, 0, 1) * bell * 0.75, box, mix(stage.palette.horizon, stage.palette.pale, 0.25))
+    stage.canvas.veil(
+        np.clip(field * 1.5 - 0.25, 0, 1) * bell * 0.75, box, mix(stage.palette.horizon, stage.palette.pale, 0.25)
+    )
 
 
 def _rain(stage: Stage) -> None:
@@ -52,7 +54,9 @@ def _rain(stage: Stage) -> None:
     long = u * gen.uniform(0.02, 0.075, count)
     half = max(u * 0.0007, 0.28)
     for px, py, pl in zip(x.tolist(), y.tolist(), long.tolist(), strict=True):
-        pen.polygon(((px - half, py), (px + half, py), (px + slant * pl + half, py + pl), (px + slant * pl - half, py + pl)))
+        pen.polygon(
+            ((px - half, py), (px + half, py), (px + slant * pl + half, py + pl), (px + slant * pl - half, py + pl))
+        )
     stage.canvas.ink(pen, mix(stage.palette.pale, stage.palette.sky, 0.15), alpha=0.34)
 
 
@@ -89,7 +93,9 @@ def grain(stage: Stage, seed: int) -> Image.Image:
     for start in range(0, height, _ROWS):
         rows = pixels[start : start + _ROWS]
         count = len(rows) * width
-        noise: Array = np.frombuffer(gen.bytes(count * 2), np.uint8).reshape(2, len(rows), width).astype(np.float32).sum(0)
+        noise: Array = (
+            np.frombuffer(gen.bytes(count * 2), np.uint8).reshape(2, len(rows), width).astype(np.float32).sum(0)
+        )
         noise = (noise - np.float32(255)) * (strength / np.float32(104))
         corner = np.clip((across + down[start : start + _ROWS, None]) - np.float32(0.75), 0, 1) * np.float32(0.2)
         part = rows.astype(np.float32)
@@ -97,4 +103,4 @@ def grain(stage: Stage, seed: int) -> Image.Image:
         part += (noise + np.float32(0.5))[..., None]
         np.clip(part, 0, 255, out=part)
         pixels[start : start + _ROWS] = part.astype(np.uint8)
-    return Image.fromarray(pixels)
+    return sheet(pixels)

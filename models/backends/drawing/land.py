@@ -98,7 +98,7 @@ def facets(stage: Stage, line: Array, depth: float, colour: RGB, alpha: float) -
     """Shade the sides of peaks that face away from the light, less and less towards the foot."""
     start = max(math.floor(float(line.min())) - 1, 0)
     end = min(math.ceil(start + depth), stage.h)
-    if end - start < 4:
+    if end - start < 4 or stage.small:
         return
     below, away = _shaded(stage, line, start, end)
     fade = np.linspace(alpha, 0, end - start, dtype=np.float32)[:, None]
@@ -142,7 +142,9 @@ def snow(stage: Stage) -> Spot:
             wood = conifers(gen, line + u * 0.012, u * (0.07 + 0.14 * share), u * (0.022 + 0.05 * share))
             wood = wood + gaps(gen, stage.w, u * 0.35, u * (0.09 + 0.16 * share))
             stage.canvas.ridge(wood, tree, mix(tree, white, 0.3), reach=u * 0.25, bottom=float(line.max()) + 2)
-        stage.canvas.ridge(line, mix(white, palette.pale, 0.35 * share), mix(shadow, white, 0.25), reach=u * (0.16 + 0.25 * share))
+        stage.canvas.ridge(
+            line, mix(white, palette.pale, 0.35 * share), mix(shadow, white, 0.25), reach=u * (0.16 + 0.25 * share)
+        )
         spot = line
     y = stage.height_at(spot, stage.focus) + u * 0.05
     return Spot(stage.focus, y, u * 0.17, palette.near, shadow)
@@ -228,7 +230,9 @@ def meadow(stage: Stage) -> Spot:
             tree = palette.depth(0.4 + 0.4 * share)
             hedge = crowns(gen, line + u * 0.008, u * (0.02 + 0.04 * share), u * (0.03 + 0.05 * share))
             hedge = hedge + gaps(gen, stage.w, u * 0.3, u * (0.04 + 0.06 * share))
-            stage.canvas.ridge(hedge, stage.haze(tree, 0.3 * (1 - share)), tree, reach=u * 0.06, bottom=float(line.max()) + 2)
+            stage.canvas.ridge(
+                hedge, stage.haze(tree, 0.3 * (1 - share)), tree, reach=u * 0.06, bottom=float(line.max()) + 2
+            )
         stage.canvas.ridge(line, colour, mix(colour, palette.near, 0.22 + 0.2 * share), reach=room * 0.42)
         if k in (2, 3) and not stage.small:
             _furrows(stage, line, colour)
@@ -248,7 +252,13 @@ def _furrows(stage: Stage, line: Array, colour: RGB) -> None:
         return
     for k in range(-9, 10):
         reach = k * u * 0.085
-        pen.polygon(((x + reach * 0.3, y), (x + reach * 1.6 + u * 0.014, y + u * 0.3), (x + reach * 1.6 - u * 0.014, y + u * 0.3)))
+        pen.polygon(
+            (
+                (x + reach * 0.3, y),
+                (x + reach * 1.6 + u * 0.014, y + u * 0.3),
+                (x + reach * 1.6 - u * 0.014, y + u * 0.3),
+            )
+        )
     inside = pen.mask.reduce(pen.fine)
     rows = np.arange(pen.box[1], pen.box[3], dtype=np.float32)[:, None]
     near = np.exp(-(((stage.canvas.x - x) / (u * 0.42)) ** 2))
@@ -261,18 +271,27 @@ def _flowers(stage: Stage, base: float) -> None:
     """Grasses along the lower edge with flower heads in the accent colour."""
     palette, u, gen = stage.palette, stage.u, stage.gen
     ground = base + u * 0.12 - hills(gen, stage.w, u * 0.7) * u * 0.07
-    stage.canvas.ridge(grass(gen, ground.astype(np.float32), u * 0.12), palette.near, palette.depth(0.85), reach=u * 0.3)
+    stage.canvas.ridge(
+        grass(gen, ground.astype(np.float32), u * 0.12), palette.near, palette.depth(0.85), reach=u * 0.3
+    )
     if stage.small:
         return
     cluster = stage.w * (0.5 - stage.side * 0.3)
-    stems, heads = stage.canvas.pen(0, base - u * 0.2, stage.w, stage.h), stage.canvas.pen(0, base - u * 0.25, stage.w, stage.h)
+    stems, heads = (
+        stage.canvas.pen(0, base - u * 0.2, stage.w, stage.h),
+        stage.canvas.pen(0, base - u * 0.25, stage.w, stage.h),
+    )
     hearts = stage.canvas.pen(0, base - u * 0.25, stage.w, stage.h)
     if not (stems and heads and hearts):
         return
     for _ in range(stage.count(26)):
         x = cluster + stage.rnd.gauss(0, 0.2) * u if stage.chance(0.7) else stage.rnd.uniform(0, stage.w)
         root = stage.height_at(ground, x) + u * 0.05
-        tall, size, lean = u * stage.rnd.uniform(0.06, 0.19), u * stage.rnd.uniform(0.007, 0.017), stage.rnd.uniform(-0.2, 0.2)
+        tall, size, lean = (
+            u * stage.rnd.uniform(0.06, 0.19),
+            u * stage.rnd.uniform(0.007, 0.017),
+            stage.rnd.uniform(-0.2, 0.2),
+        )
         tip = (x + lean * tall, root - tall)
         if tip[1] > stage.h - u * 0.14 and x < stage.w * 0.6:
             continue
@@ -280,7 +299,9 @@ def _flowers(stage: Stage, base: float) -> None:
         turn = stage.rnd.uniform(0, math.tau)
         for petal in range(5):
             angle = turn + petal * math.tau / 5
-            heads.ellipse(tip[0] + math.cos(angle) * size * 0.62, tip[1] + math.sin(angle) * size * 0.45, size * 0.62, size * 0.5)
+            heads.ellipse(
+                tip[0] + math.cos(angle) * size * 0.62, tip[1] + math.sin(angle) * size * 0.45, size * 0.62, size * 0.5
+            )
         hearts.ellipse(*tip, size * 0.34, size * 0.26)
     stage.canvas.ink(stems, palette.near)
     stage.canvas.ink(heads, palette.accent, mix(palette.accent, palette.near, 0.2))
@@ -300,7 +321,9 @@ def open_land(stage: Stage) -> Spot:
         colour = palette.depth(0.08 + 0.84 * share)
         if k == 3 and rnd.random() < 0.6:
             colour = mix(colour, palette.accent, 0.45)
-        stage.canvas.ridge(line, colour, mix(stage.haze(colour, 0.3 * (1 - share)), palette.near, 0.2 * share), reach=room * 0.4)
+        stage.canvas.ridge(
+            line, colour, mix(stage.haze(colour, 0.3 * (1 - share)), palette.near, 0.2 * share), reach=room * 0.4
+        )
         spot = line
     return Spot(stage.focus, stage.height_at(spot, stage.focus) + u * 0.01, u * 0.17, palette.near, palette.depth(0.6))
 
@@ -314,7 +337,9 @@ def winding(stage: Stage, top: float, bottom: float, wide: float, colour: RGB, f
     span, swing = bottom - top, stage.side * u
     x = stage.w - stage.focus
     bends = (0.0, 0.10, -0.16, 0.22, -0.30 + rnd.uniform(-0.1, 0.1))
-    points = [(x + swing * b, top + span * (k / 4) ** 1.9, u * (0.004 + wide * (k / 4) ** 2.1)) for k, b in enumerate(bends)]
+    points = [
+        (x + swing * b, top + span * (k / 4) ** 1.9, u * (0.004 + wide * (k / 4) ** 2.1)) for k, b in enumerate(bends)
+    ]
     smooth = curve(points, 10)
     left = [(px - r, py) for px, py, r in smooth]  # type: ignore[misc]
     right = [(px + r, py) for px, py, r in reversed(smooth)]  # type: ignore[misc]

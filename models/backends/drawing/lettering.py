@@ -15,7 +15,9 @@ from models.backends.drawing.stage import Stage
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _SMALLEST = 150
-_PLAIN = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u00a0": " "})
+_PLAIN = str.maketrans(
+    {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u00a0": " "}
+)
 
 
 @lru_cache(maxsize=64)
@@ -109,7 +111,9 @@ def letter(stage: Stage, image: Image.Image, title: str) -> None:
 
 def _ink(image: Image.Image, box: tuple[int, int, int, int]) -> tuple[RGB, tuple[RGB, float] | None]:
     """A letter colour for what is under the box, and the shade it needs, if any."""
-    under = image.crop((max(box[0], 0), max(box[1], 0), max(box[2], 1), max(box[3], 1))).resize((32, 6), Image.Resampling.BOX)
+    under = image.crop((max(box[0], 0), max(box[1], 0), max(box[2], 1), max(box[3], 1))).resize(
+        (32, 6), Image.Resampling.BOX
+    )
     lights = sorted(to_lab(pixel)[0] for pixel in under.get_flattened_data())  # type: ignore[arg-type]
     mean: RGB = under.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))  # type: ignore[assignment]
     middle = sum(lights) / len(lights)
@@ -123,7 +127,9 @@ def _ink(image: Image.Image, box: tuple[int, int, int, int]) -> tuple[RGB, tuple
 def _shade(image: Image.Image, box: tuple[int, int, int, int], colour: RGB, alpha: float) -> None:
     left, top, right, bottom = box[0], max(box[1], 0), box[2], box[3]
     ramp = Image.linear_gradient("L").resize((right - left, bottom - top), Image.Resampling.BILINEAR)
-    image.paste(colour, (left, top), ramp.point([round(255 * alpha * min(1.0, (i / 255) * 1.5) ** 1.2) for i in range(256)]))
+    image.paste(
+        colour, (left, top), ramp.point([round(255 * alpha * min(1.0, (i / 255) * 1.5) ** 1.2) for i in range(256)])
+    )
 
 
 def _rule(image: Image.Image, x: int, y: int, wide: int, thick: int, ink: RGB) -> None:

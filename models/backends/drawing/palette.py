@@ -128,7 +128,12 @@ def choose_light(reading: Reading, place: str, rnd: Random) -> str:
         return "night"
     if reading.moods and reading.moods[0] in moody and place not in ("studio", "underwater"):
         return moody[reading.moods[0]]
-    usual = {"studio": ("studio",), "city": ("dusk", "golden", "dawn"), "street": ("dusk", "lamp", "golden"), "cave": ("day",)}
+    usual = {
+        "studio": ("studio",),
+        "city": ("dusk", "golden", "dawn"),
+        "street": ("dusk", "lamp", "golden"),
+        "cave": ("day",),
+    }
     return rnd.choice(usual.get(place, ("day", "golden", "dawn", "dusk")))
 
 
@@ -165,7 +170,16 @@ def _cast(colours: tuple[RGB, ...], place: str, plan: Light, rnd: Random) -> tup
 
 
 #: The hue (degrees in OKLab) land likes to have, by place.
-_LAND_HUES = {"meadow": 130, "forest": 140, "desert": 65, "ruins": 110, "coast": 70, "cave": 40, "underwater": 230, "lake": 160}
+_LAND_HUES = {
+    "meadow": 130,
+    "forest": 140,
+    "desert": 65,
+    "ruins": 110,
+    "coast": 70,
+    "cave": 40,
+    "underwater": 230,
+    "lake": 160,
+}
 
 
 def _parts(strong: list[RGB], place: str, plan: Light, rnd: Random) -> tuple[RGB, RGB, RGB]:
@@ -178,7 +192,9 @@ def _parts(strong: list[RGB], place: str, plan: Light, rnd: Random) -> tuple[RGB
         weight = min(chroma, 0.12) * 8
         sky.append(urge * weight * math.cos(at - 4.1) - abs(lightness - plan.zenith) + rnd.uniform(0, 0.25))
         land.append(0.6 * weight * math.cos(at - hue) - 0.6 * abs(lightness - plan.land) + rnd.uniform(0, 0.25))
-        accent.append(0.7 * weight + 0.3 * weight * math.cos(at - 0.9) + 0.4 * lightness - (0.8 if lightness < 0.36 else 0))
+        accent.append(
+            0.7 * weight + 0.3 * weight * math.cos(at - 0.9) + 0.4 * lightness - (0.8 if lightness < 0.36 else 0)
+        )
     several = itertools.product(range(len(strong)), repeat=3)
     best = max(several, key=lambda p: sky[p[0]] + land[p[1]] + accent[p[2]] + 1.1 * len(set(p)))
     return strong[best[0]], strong[best[1]], strong[best[2]]
@@ -217,7 +233,9 @@ def mix_palette(reading: Reading, place: str, rnd: Random) -> Palette:
         near=near,
         water=mix(tone(mix(zenith, middle, 0.35), max(0.16, light.zenith - 0.16)), near, 0.15),
         accent=at(accent, 0.62 if light.night < 0.6 else 0.58, 0.55, share * 0.3, 1.1),
-        disc=bright if not (light.low and math.cos(to_lch(accent)[2] - 0.8) > 0.4 and rnd.random() < 0.5) else tone(mix(accent, bright, 0.3), 0.78, 1.2),
+        disc=bright
+        if not (light.low and math.cos(to_lch(accent)[2] - 0.8) > 0.4 and rnd.random() < 0.5)
+        else tone(mix(accent, bright, 0.3), 0.78, 1.2),
         glow=lit,
         glow_too=tone(sky, 0.72, 1.5) if name == "neon" else mix(lit, pale, 0.4),
         pale=tone(pale, 0.93),

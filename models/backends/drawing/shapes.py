@@ -36,7 +36,11 @@ def crags(gen: np.random.Generator, width: int, period: float, octaves: int = 4)
         if period < 2:
             break
         where, values = _knots(gen, width, period)
-        line += (np.interp(x, where, values).astype(np.float32) - np.float32(0.5)) * np.float32(size) * (line + np.float32(0.25))
+        line += (
+            (np.interp(x, where, values).astype(np.float32) - np.float32(0.5))
+            * np.float32(size)
+            * (line + np.float32(0.25))
+        )
         size, period = size * 0.55, period * 0.42
     return np.clip(line, 0, None)
 
@@ -48,7 +52,7 @@ def hills(gen: np.random.Generator, width: int, period: float, octaves: int = 2)
     height, total = 1.0, 0.0
     for _ in range(octaves):
         where, values = _knots(gen, width, period)
-        at = np.clip(((x - where[0]) / np.float32(period)), 0, len(values) - 1.001)
+        at = np.minimum((x - where[0]) / np.float32(period), len(values) - 1.001)
         left = at.astype(np.int64)
         share = at - left
         share = share * share * (3 - 2 * share)
@@ -85,7 +89,7 @@ def conifers(gen: np.random.Generator, ground: Array, size: float, gap: float) -
     """Raise a line of spruces out of a line of ground; ``size`` is their height in pixels."""
     width = len(ground)
     line = ground.copy()
-    gap = max(gap, 2.0)
+    gap = max(gap, 3.0)
     count = int(width / gap) + 2
     centres = (np.arange(count) + gen.uniform(-0.45, 0.45, count)) * gap
     heights = size * gen.uniform(0.45, 1.0, count) ** 1.2
@@ -110,8 +114,9 @@ def crowns(gen: np.random.Generator, ground: Array, size: float, gap: float) -> 
     """Raise round-headed trees and bushes out of a line of ground."""
     width = len(ground)
     line = ground.copy()
-    count = int(width / max(gap, 2.0)) + 2
-    centres = ((np.arange(count) + gen.uniform(-0.5, 0.5, count)) * max(gap, 2.0)).tolist()
+    gap = max(gap, 4.0)
+    count = int(width / gap) + 2
+    centres = ((np.arange(count) + gen.uniform(-0.5, 0.5, count)) * gap).tolist()
     radii = (size * gen.uniform(0.3, 0.62, count)).tolist()
     lifts = (size * gen.uniform(0.0, 0.4, count)).tolist()
     for centre, radius, lift in zip(centres, radii, lifts, strict=True):

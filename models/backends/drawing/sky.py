@@ -133,7 +133,9 @@ def _bands(stage: Stage) -> None:
                 target.ellipse(x + shift, y + part * thick * 1.1, span * (0.45 + 0.25 * part), thick)
     stage.canvas.ink(pen, mix(palette.sky, palette.disc, 0.5), mix(palette.disc, palette.accent, 0.35), alpha=0.5)
     if low:
-        stage.canvas.ink(low, mix(palette.sky, palette.horizon, 0.6), mix(palette.horizon, palette.disc, 0.3), alpha=0.55)
+        stage.canvas.ink(
+            low, mix(palette.sky, palette.horizon, 0.6), mix(palette.horizon, palette.disc, 0.3), alpha=0.55
+        )
 
 
 def _heaps(stage: Stage) -> None:
@@ -158,7 +160,9 @@ def _overcast(stage: Stage, *, dark: bool) -> None:
     palette = stage.palette
     colour = tone(palette.zenith, max(to_lch(palette.zenith)[0] - 0.1, 0.12)) if dark else palette.pale
     box = (0, 0, stage.w, stage.horizon)
-    stage.canvas.veil((np.clip((field - 0.4) * 3.2, 0, 1) * fade * (0.85 if dark else 0.5)).astype(np.float32), box, colour)
+    stage.canvas.veil(
+        (np.clip((field - 0.4) * 3.2, 0, 1) * fade * (0.85 if dark else 0.5)).astype(np.float32), box, colour
+    )
     if dark:
         pale = mix(palette.horizon, palette.pale, 0.3)
         stage.canvas.veil((np.clip((0.42 - field) * 3, 0, 1) * 0.5 * np.sqrt(fade)).astype(np.float32), box, pale)

@@ -76,7 +76,7 @@ class Stage:
 
     def count(self, number: float, spread: float = 1.0) -> int:
         """A number of things for a square picture, adapted to small and to wide ones."""
-        thin = min(1.0, (self.u / 420) ** 0.6)
+        thin = min(1.0, (self.u / 420) ** 0.7)
         wide = self.w / self.u
         return max(1, round(number * thin * (1 + (wide - 1) * spread)))
 

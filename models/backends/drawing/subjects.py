@@ -28,7 +28,9 @@ def draw_subjects(stage: Stage, spot: Spot) -> None:
             _village(stage, spot)
         _place(stage, name, spot, second=at == 1)
     flying = "bird" in stage.reading.subjects or (
-        spot.on in ("ground", "water") and stage.place not in ("cave", "space", "underwater", "street", "forest") and stage.chance(0.35)
+        spot.on in ("ground", "water")
+        and stage.place not in ("cave", "space", "underwater", "street", "forest")
+        and stage.chance(0.35)
     )
     if flying and spot.on != "table" and not stage.small and stage.place != "underwater":
         _flock(stage)
@@ -65,7 +67,11 @@ def _figure(stage: Stage, name: str, spot: Spot) -> str:
         return ""
     if spot.on == "table":
         return name if name in ("cat", "rabbit") else ""
-    if name in ("house", "castle", "lighthouse", "tower", "train", "car", "tree") and stage.place in ("underwater", "street", "city"):
+    if name in ("house", "castle", "lighthouse", "tower", "train", "car", "tree") and stage.place in (
+        "underwater",
+        "street",
+        "city",
+    ):
         return name if name == "car" else ""
     return name if name in FIGURES else ""
 
@@ -141,7 +147,11 @@ def _inks(stage: Stage, name: str, spot: Spot, x: float, y: float, size: float) 
     pale = mix(palette.pale, palette.horizon, 0.25 + 0.25 * stage.night)
     if abs(to_lab(pale)[0] - light) < 0.08:
         pale = tone(palette.pale, 0.98) if light < 0.9 else tone(pale, 0.8)
-    lit = mix(palette.glow, palette.pale, 0.3) if stage.night > 0.2 or name == "monster" else mix(palette.horizon, own, 0.35)
+    lit = (
+        mix(palette.glow, palette.pale, 0.3)
+        if stage.night > 0.2 or name == "monster"
+        else mix(palette.horizon, own, 0.35)
+    )
     return {"": own, "+": accent, "^": pale, "*": lit}
 
 
@@ -173,11 +183,12 @@ def _draw_part(pen: Pen, part: Part, x: float, y: float, size: float, face: int,
     points: list[tuple[float, ...]] = [
         (x + face * p[0] * size, y - up * p[1] * size, *(r * size for r in p[2:])) for p in part.points
     ]
+    steps = 2 if size < 40 else 5
     if part.kind in "sl":
-        smooth = curve(points, 5) if part.kind == "s" else points
+        smooth = curve(points, steps) if part.kind == "s" else points
         pen.stroke([(p[0], p[1], max(p[2], 0.3)) for p in smooth])
     elif part.kind == "c":
-        closed = curve([points[-1], *points, points[0]], 5)[5:-5]
+        closed = curve([points[-1], *points, points[0]], steps)[steps:-steps]
         pen.polygon([(p[0], p[1]) for p in closed])
     else:
         pen.polygon([(p[0], p[1]) for p in points])
@@ -214,7 +225,10 @@ def _steam(stage: Stage, x: float, y: float, size: float) -> None:
     for shift in (-0.3, 0.05, 0.38):
         phase = rnd.uniform(0, math.tau)
         middle = shift + 0.16 * np.sin(down * 7 + phase) * (1.2 - down)
-        cover += np.exp(-(((across - middle) / (0.05 + 0.13 * (1 - down))) ** 2)) * np.clip(np.sin(down * math.pi), 0, 1) ** 1.2
+        cover += (
+            np.exp(-(((across - middle) / (0.05 + 0.13 * (1 - down))) ** 2))
+            * np.clip(np.sin(down * math.pi), 0, 1) ** 1.2
+        )
     pale = mix(stage.palette.pale, stage.palette.glow, 0.15)
     stage.canvas.veil(cover * 0.4, (x - size * 0.5, y - size * 0.95, x + size * 0.5, y + size * 0.02), pale)
 

@@ -22,7 +22,9 @@ def draw_sea(stage: Stage, top: float, bottom: float) -> None:
     """Open water from a row down, with the light's path on it and ripples that grow nearer."""
     palette, canvas, u = stage.palette, stage.canvas, stage.u
     first = mix(palette.horizon, palette.water, 0.35)
-    canvas.gradient(top, max(bottom, top + 1), (0.0, first), (0.35, mix(first, palette.water, 0.7)), (1.0, palette.water))
+    canvas.gradient(
+        top, max(bottom, top + 1), (0.0, first), (0.35, mix(first, palette.water, 0.7)), (1.0, palette.water)
+    )
     _ripples(stage, top, bottom, tone(palette.water, max(to_lch(palette.water)[0] - 0.06, 0.08)), 90, 0.5)
     _ripples(stage, top, bottom, mix(first, palette.sky, 0.3), 70, 0.45)
     if stage.disc[2]:
@@ -58,7 +60,10 @@ def _glitter(stage: Stage, top: float, bottom: float) -> None:
         wide = radius * (0.55 + 0.9 * share) * (1 - 0.55 * share)
         long = wide * rnd.uniform(0.25, 1.0)
         pen.ellipse(
-            x + rnd.uniform(-0.75, 0.75) * radius * (0.35 + share), top + span * share, long, max(u * (0.001 + 0.0042 * share), 0.35)
+            x + rnd.uniform(-0.75, 0.75) * radius * (0.35 + share),
+            top + span * share,
+            long,
+            max(u * (0.001 + 0.0042 * share), 0.35),
         )
     stage.canvas.ink(pen, stage.palette.disc, mix(stage.palette.disc, stage.palette.water, 0.35), alpha=0.85)
 
@@ -78,17 +83,28 @@ def coast(stage: Stage) -> Spot:
     edge = stage.horizon + (stage.h - stage.horizon) * rnd.uniform(0.42, 0.55)
     lean = (stage.canvas.x / stage.w - 0.5) * -stage.side * u * 0.2
     shore = (edge + lean + hills(gen, stage.w, u * 0.55) * u * 0.09).astype(np.float32)
-    sand = mix(palette.depth(0.62), palette.pale, 0.16) if not stage.reading.has("black") else mix(palette.near, palette.land, 0.25)
+    sand = (
+        mix(palette.depth(0.62), palette.pale, 0.16)
+        if not stage.reading.has("black")
+        else mix(palette.near, palette.land, 0.25)
+    )
     wet = mix(sand, palette.water, 0.45)
     foam = mix(palette.pale, palette.horizon, 0.2)
     wash = shore + hills(gen, stage.w, u * 0.3) * u * 0.018
-    stage.canvas.ridge(shore - u * 0.028 - hills(gen, stage.w, u * 0.2) * u * 0.012, mix(palette.water, foam, 0.25), bottom=stage.h)
+    stage.canvas.ridge(
+        shore - u * 0.028 - hills(gen, stage.w, u * 0.2) * u * 0.012, mix(palette.water, foam, 0.25), bottom=stage.h
+    )
     stage.canvas.ridge(shore - u * 0.006, foam)
     stage.canvas.ridge(wash + u * 0.004, wet, sand, reach=u * 0.1)
     stage.canvas.ridge(wash + u * 0.045, sand, mix(sand, palette.near, 0.55), reach=stage.h - edge)
     spot = wash + u * 0.075
     if rnd.random() < 0.7:
-        dune = stage.h - u * 0.06 - hills(gen, stage.w, u * 0.9) * u * 0.14 + np.clip(1 - np.abs(stage.canvas.x - stage.focus) / (u * 0.5), 0, 1) * u * 0.2
+        dune = (
+            stage.h
+            - u * 0.06
+            - hills(gen, stage.w, u * 0.9) * u * 0.14
+            + np.clip(1 - np.abs(stage.canvas.x - stage.focus) / (u * 0.5), 0, 1) * u * 0.2
+        )
         blades = grass(gen, dune.astype(np.float32), u * 0.11)
         stage.canvas.ridge(blades, palette.near)
     return stand_on(stage, spot, 0.19)
@@ -147,7 +163,9 @@ def lake(stage: Stage) -> Spot:
         rough = crags(gen, stage.w, u * 0.42) if k < 2 and rnd.random() < 0.7 else hills(gen, stage.w, u * 0.5)
         line = base - rough * u * (0.26 - 0.08 * k) * rnd.uniform(0.6, 1.15)
         colour = palette.depth(0.1 + share * 0.75)
-        stage.canvas.ridge(line, colour, stage.haze(colour, 0.5 - 0.3 * share), reach=u * 0.24, bottom=stage.horizon + 2)
+        stage.canvas.ridge(
+            line, colour, stage.haze(colour, 0.5 - 0.3 * share), reach=u * 0.24, bottom=stage.horizon + 2
+        )
         if k == 0 and rnd.random() < 0.4:
             snowcap(stage, line, u * 0.1, 0.7)
     trees = conifers if rnd.random() < 0.6 else crowns
@@ -166,7 +184,9 @@ def lake(stage: Stage) -> Spot:
 def _river(stage: Stage) -> Spot:
     palette, u, gen = stage.palette, stage.u, stage.gen
     room = stage.h - stage.horizon
-    stage.canvas.gradient(stage.horizon, stage.h, (0.0, palette.depth(0.42)), (0.5, palette.depth(0.62)), (1.0, palette.near))
+    stage.canvas.gradient(
+        stage.horizon, stage.h, (0.0, palette.depth(0.42)), (0.5, palette.depth(0.62)), (1.0, palette.near)
+    )
     water = mix(palette.horizon, palette.water, 0.2)
     winding(stage, stage.horizon + 1, stage.h, 0.30, water, mix(palette.water, palette.sky, 0.3))
     for share in (0.25, 0.55):
@@ -197,7 +217,9 @@ def mirror(stage: Stage, top: float) -> None:
     veil = np.linspace(0.2, 0.78, 24, dtype=np.float32)[:, None] * np.ones((1, 2), np.float32)
     canvas.veil(veil, (0, start, stage.w, stage.h), stage.palette.water)
     _ripples(stage, top, stage.h, mix(stage.palette.horizon, stage.palette.sky, 0.4), 60, 0.35)
-    canvas.ridge(stage.flat(top), mix(stage.palette.horizon, stage.palette.sky, 0.3), bottom=top + max(1.0, stage.u * 0.0012))
+    canvas.ridge(
+        stage.flat(top), mix(stage.palette.horizon, stage.palette.sky, 0.3), bottom=top + max(1.0, stage.u * 0.0012)
+    )
 
 
 def _reeds(stage: Stage) -> None:
@@ -223,7 +245,9 @@ def underwater(stage: Stage) -> Spot:
     palette, canvas, u, rnd, gen = stage.palette, stage.canvas, stage.u, stage.rnd, stage.gen
     bright = mix(palette.horizon, palette.sky, 0.25)
     deep = tone(palette.near, max(0.13, to_lch(palette.near)[0]), 1.2)
-    canvas.gradient(0, stage.h, (0.0, bright), (0.3, palette.sky), (0.68, palette.zenith), (1.0, mix(palette.zenith, deep, 0.6)))
+    canvas.gradient(
+        0, stage.h, (0.0, bright), (0.3, palette.sky), (0.68, palette.zenith), (1.0, mix(palette.zenith, deep, 0.6))
+    )
     x = stage.w - stage.focus
     canvas.glow(x, -u * 0.05, u * 0.8, palette.pale, 0.75, ry=u * 0.5)
     _rays(stage, x)
@@ -273,7 +297,13 @@ def _shoal(stage: Stage, level: float, colour: RGB) -> None:
     for _ in range(stage.count(12, 0.4)):
         x, y, long = cx + rnd.gauss(0, 0.12) * u, cy + rnd.gauss(0, 0.045) * u, u * rnd.uniform(0.012, 0.022)
         pen.ellipse(x, y, long, long * 0.38)
-        pen.polygon(((x - face * long * 0.7, y), (x - face * long * 1.6, y - long * 0.45), (x - face * long * 1.6, y + long * 0.45)))
+        pen.polygon(
+            (
+                (x - face * long * 0.7, y),
+                (x - face * long * 1.6, y - long * 0.45),
+                (x - face * long * 1.6, y + long * 0.45),
+            )
+        )
     stage.canvas.ink(pen, colour)
 
 
@@ -286,12 +316,20 @@ def _kelp(stage: Stage, colour: RGB) -> None:
         x = stage.w * (0.5 - stage.side * (0.5 - abs(rnd.gauss(0, 0.16))))
         tall, phase = u * rnd.uniform(0.14, 0.6), rnd.uniform(0, 6)
         stem = [
-            (x + math.sin(phase + k * 1.1) * u * 0.014 * k, stage.h - tall * k / 6, u * 0.008 * (1 - k / 7)) for k in range(7)
+            (x + math.sin(phase + k * 1.1) * u * 0.014 * k, stage.h - tall * k / 6, u * 0.008 * (1 - k / 7))
+            for k in range(7)
         ]
         pen.stroke([(p[0], p[1], p[2]) for p in curve(stem, 4)])
         for k in range(1, 6):
             px, py, _ = stem[k]
             for side in (-1, 1):
                 tip = (px + side * u * 0.036, py - u * 0.034)
-                pen.polygon(((px, py + u * 0.006), (px + side * u * 0.025, py - u * 0.006), tip, (px + side * u * 0.008, py - u * 0.016)))
+                pen.polygon(
+                    (
+                        (px, py + u * 0.006),
+                        (px + side * u * 0.025, py - u * 0.006),
+                        tip,
+                        (px + side * u * 0.008, py - u * 0.016),
+                    )
+                )
     stage.canvas.ink(pen, colour)

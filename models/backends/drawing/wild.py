@@ -21,7 +21,9 @@ from models.backends.drawing.waters import draw_sea
 
 def forest(stage: Stage) -> Spot:
     """Either tall trunks close around us or ranks of spruces in the mist."""
-    if stage.reading.has("jungle", "bamboo", "birch", "grove", "undergrowth", "rainforest", "redwood") or stage.chance(0.5):
+    if stage.reading.has("jungle", "bamboo", "birch", "grove", "undergrowth", "rainforest", "redwood") or stage.chance(
+        0.5
+    ):
         return _trunks(stage)
     draw_sky(stage, clear=True)
     palette, u, gen = stage.palette, stage.u, stage.gen
@@ -30,7 +32,9 @@ def forest(stage: Stage) -> Spot:
         base = stage.horizon + (stage.h - stage.horizon) * 0.6 * share - u * 0.06 * (1 - share)
         ground = base - hills(gen, stage.w, u * 0.8) * u * 0.14
         valley = np.exp(-(((stage.canvas.x - stage.focus) / (u * 0.5)) ** 2)) * u * 0.16
-        line = conifers(gen, (ground + valley).astype(np.float32), u * (0.13 + 0.26 * share), u * (0.03 + 0.075 * share))
+        line = conifers(
+            gen, (ground + valley).astype(np.float32), u * (0.13 + 0.26 * share), u * (0.03 + 0.075 * share)
+        )
         colour = palette.depth(0.08 + 0.72 * share)
         stage.canvas.ridge(line, colour, stage.haze(colour, 0.6 - 0.3 * share), reach=u * (0.34 + 0.2 * share))
     return foreground(stage, stage.h - u * 0.13, u * 0.09)
@@ -50,7 +54,11 @@ def _trunks(stage: Stage) -> Spot:
         pen = canvas.pen(0, 0, stage.w, stage.h)
         if pen:
             _trunk_row(stage, pen, share, float(ground.mean()) + u * 0.05)
-            bark = mix(palette.pale, colour, 0.3 * share) if birch and share > 0.2 else mix(colour, palette.sky, 0.15 * (1 - share))
+            bark = (
+                mix(palette.pale, colour, 0.3 * share)
+                if birch and share > 0.2
+                else mix(colour, palette.sky, 0.15 * (1 - share))
+            )
             canvas.ink(pen, bark, stage.haze(mix(bark, colour, 0.35), 0.45 * (1 - share)))
             if birch and share > 0.4 and not stage.small:
                 _bark(stage, pen, share, colour)
@@ -80,7 +88,13 @@ def _trunk_row(stage: Stage, pen: Pen, share: float, foot: float) -> None:
         for _ in range(2 if share < 0.9 else 1):
             y, side = foot * rnd.uniform(0.12, 0.55), rnd.choice((-1, 1))
             reach = u * rnd.uniform(0.06, 0.14) * (0.5 + share)
-            pen.stroke([(x, y + reach * 0.3, wide * 0.3), (x + side * reach * 0.6, y, wide * 0.2), (x + side * reach, y - reach * 0.5, wide * 0.08)])
+            pen.stroke(
+                [
+                    (x, y + reach * 0.3, wide * 0.3),
+                    (x + side * reach * 0.6, y, wide * 0.2),
+                    (x + side * reach, y - reach * 0.5, wide * 0.08),
+                ]
+            )
 
 
 def _bark(stage: Stage, trunks: Pen, share: float, colour: RGB) -> None:
@@ -161,7 +175,9 @@ def ruins(stage: Stage) -> Spot:
         for k in range(count):
             x = start - stage.side * step * (k + 0.8)
             broken = 1.0 if k < 2 + (count > 4) else rnd.uniform(0.25, 0.9)
-            _column(pen, x, max(foot, stage.height_at(hill, x) + u * 0.02), tall * broken, u * 0.018, whole=broken == 1.0)
+            _column(
+                pen, x, max(foot, stage.height_at(hill, x) + u * 0.02), tall * broken, u * 0.018, whole=broken == 1.0
+            )
         whole = 2 + (count > 4)
         left, right = sorted((start - stage.side * step * 0.5, start - stage.side * step * (whole + 0.1)))
         pen.rectangle(left, foot - tall - u * 0.036, right, foot - tall)
@@ -181,7 +197,16 @@ def _column(pen: Pen, x: float, foot: float, tall: float, half: float, *, whole:
         pen.polygon(((x - half, foot), (x - half * 0.82, top), (x + half * 0.82, top), (x + half, foot)))
         pen.rectangle(x - half * 1.35, top, x + half * 1.35, top + half * 0.7)
     else:
-        pen.polygon(((x - half, foot), (x - half * 0.9, top + half * 0.6), (x - half * 0.2, top), (x + half * 0.3, top + half), (x + half * 0.9, top + half * 0.3), (x + half, foot)))
+        pen.polygon(
+            (
+                (x - half, foot),
+                (x - half * 0.9, top + half * 0.6),
+                (x - half * 0.2, top),
+                (x + half * 0.3, top + half),
+                (x + half * 0.9, top + half * 0.3),
+                (x + half, foot),
+            )
+        )
     pen.rectangle(x - half * 1.4, foot - half * 0.8, x + half * 1.4, foot + half)
 
 
@@ -202,7 +227,13 @@ def space(stage: Stage) -> Spot:
     ringed = rnd.random() < 0.5
     planet(stage, x, y, radius, ringed=ringed)
     if rnd.random() < 0.7:
-        planet(stage, x - stage.side * u * rnd.uniform(-0.34, -0.26), y + u * rnd.uniform(-0.12, 0.16), u * 0.032, ringed=False)
+        planet(
+            stage,
+            x - stage.side * u * rnd.uniform(-0.34, -0.26),
+            y + u * rnd.uniform(-0.12, 0.16),
+            u * 0.032,
+            ringed=False,
+        )
     if stage.reading.subjects[:1] in (("rocket",), ("whale",)) or (not stage.reading.subjects and rnd.random() < 0.4):
         return Spot(stage.focus, stage.h * 0.66, u * 0.2, palette.near, deep, "air")
     return _moonscape(stage)
@@ -220,8 +251,13 @@ def planet(stage: Stage, x: float, y: float, radius: float, *, ringed: bool) -> 
     size = int(min(max(radius, 10), 128))
     across = (np.arange(2 * size, dtype=np.float32) + 0.5) / size - 1
     bands = np.repeat(gen.random(14, dtype=np.float32), 2)
-    level = np.interp(across[:, None] + 0.16 * across[None, :] ** 2, np.linspace(-1.2, 1.2, 28), bands).astype(np.float32)
-    stops = [mix(palette.accent, palette.pale, s) if s > 0 else mix(palette.accent, palette.land, -s) for s in (-0.55, 0.05, 0.6)]
+    level = np.interp(across[:, None] + 0.16 * across[None, :] ** 2, np.linspace(-1.2, 1.2, 28), bands).astype(
+        np.float32
+    )
+    stops = [
+        mix(palette.accent, palette.pale, s) if s > 0 else mix(palette.accent, palette.land, -s)
+        for s in (-0.55, 0.05, 0.6)
+    ]
     table = np.array(stops, np.float32)
     colours = np.stack([np.interp(level, (0.0, 0.5, 1.0), table[:, i]) for i in range(3)], -1)
     lit = across[None, :] * -0.72 * stage.side + across[:, None] * -0.35
@@ -260,9 +296,16 @@ def _moonscape(stage: Stage) -> Spot:
     for k in range(3):
         share = k / 2
         base = stage.h - u * (0.26 - 0.13 * share)
-        line = base - crags(gen, stage.w, u * 0.35, 3) * u * 0.13 * (1 - share) - hills(gen, stage.w, u * 0.6) * u * 0.07
+        line = (
+            base - crags(gen, stage.w, u * 0.35, 3) * u * 0.13 * (1 - share) - hills(gen, stage.w, u * 0.6) * u * 0.07
+        )
         colour = mix(palette.depth(0.3 + 0.6 * share), palette.land, 0.2 * (1 - share))
-        canvas.ridge(line.astype(np.float32), mix(colour, palette.pale, 0.12 * (1 - share)), mix(colour, palette.near, 0.5), reach=u * 0.24)
+        canvas.ridge(
+            line.astype(np.float32),
+            mix(colour, palette.pale, 0.12 * (1 - share)),
+            mix(colour, palette.near, 0.5),
+            reach=u * 0.24,
+        )
         spot = line
     pen = canvas.pen(0, stage.h - u * 0.3, stage.w, stage.h)
     rim = canvas.pen(0, stage.h - u * 0.3, stage.w, stage.h)

@@ -147,7 +147,9 @@ def _lexicon() -> dict[str, list[Entry]]:
 
 _LEXICON = _lexicon()
 _TOKEN = re.compile(r"[a-zà-ÿ]+|[,.;:]")
-_COLOUR_WORDS = frozenset("tone tones palette colour colours color colors hue hues shade shades tint tints accents".split())
+_COLOUR_WORDS = frozenset(
+    "tone tones palette colour colours color colors hue hues shade shades tint tints accents".split()
+)
 _SITTING = frozenset(
     "sitting seated mending reading kneeling crouching fishing resting sits kneels sewing weaving drinking knitting "
     "meditating writing waiting".split()
