@@ -5,6 +5,8 @@ Invariant: everything that can be wrong with the set-up is found here; a dry run
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +25,7 @@ from tirada.errors import NotFound, OutputError, UsageError
 from tirada.settings import Settings, project_folder
 
 if TYPE_CHECKING:
+    from models.writers.checks import ForbiddenNames
     from tirada.engine.state import EngineOptions, Parts
     from tirada.store.store import Store
 
@@ -128,13 +131,20 @@ class Setup:
         if self.backend is not None:
             for request in self._samples(plan, ready):
                 self.backend.check(request)
-        if self.writer_name is not None:
-            self.make_writer(_Nothing()).close()
+        # A writer that cannot be made says why: no key, no such model.
+        self.writer_model()
+        if self.writer_name is not None and (name := self.forbidden.find(plan.theme)):
+            raise UsageError(f"The theme names {name!r}, which stock sites refuse (data/forbidden_names.toml).")
+        if plan.prompts_only:
+            from tirada.output.prompts_csv import check_file
+
+            try:
+                check_file(Path(plan.csv))
+            except ValueError as exc:
+                raise UsageError(str(exc)) from exc
 
     def estimate(self, plan: Plan, ready: Sequence[ReadyConcept]) -> Estimate:
-        text: Decimal | None = Decimal(0)
-        if self.writer_name is not None:
-            text = self.make_writer(_Nothing()).price(plan.concepts)
+        text = Decimal(0) if self._sample_writer is None else self._sample_writer.price(plan.concepts)
         if self.backend is None:
             return Estimate(text=text, images=Decimal(0), rendered_size=None)
         prices = [self.backend.price(request) for request in self._samples(plan, ready)]
@@ -159,7 +169,19 @@ class Setup:
         return "" if self.backend is None else self.backend.model_for(next(self._samples(plan, ())))
 
     def writer_model(self) -> str:
-        return "" if self.writer_name is None else self.make_writer(_Nothing()).model
+        return "" if self._sample_writer is None else self._sample_writer.model
+
+    @functools.cached_property
+    def forbidden(self) -> ForbiddenNames:
+        """The names that no concept may hold."""
+        from models.writers.checks import ForbiddenNames
+
+        return ForbiddenNames.load((self.settings.data_dir or project_folder("data")) / "forbidden_names.toml")
+
+    @functools.cached_property
+    def _sample_writer(self) -> Writer | None:
+        """The chosen writer as one that is only asked for its name and price."""
+        return None if self.writer_name is None else self.make_writer(_Nothing())
 
     # --- parts
 
@@ -183,13 +205,10 @@ class Setup:
 
     def make_writer(self, world: Any) -> Writer:
         """The chosen writer, with ``world`` as its meter, novelty and memory."""
-        from models.writers.checks import ForbiddenNames
-
-        forbidden = ForbiddenNames.load((self.settings.data_dir or project_folder("data")) / "forbidden_names.toml")
         if self.writer_name == "composer":
             from models.writers.composer import ComposerWriter
 
-            return ComposerWriter(novelty=world.novelty, forbidden=forbidden)
+            return ComposerWriter(novelty=world.novelty, forbidden=self.forbidden)
         from models.writers.gpt import GptWriter
 
         return GptWriter(
@@ -200,7 +219,7 @@ class Setup:
             meter=world.meter,
             novelty=world.novelty,
             memory=world.memory,
-            forbidden=forbidden,
+            forbidden=self.forbidden,
             timeout=min(120.0, self.settings.request_timeout_seconds),
             batch=self.settings.writer_batch,
             max_in_flight=self.settings.writer_in_flight,
@@ -218,7 +237,8 @@ class Setup:
 
         def existing() -> Iterator[tuple[str, str]]:
             yield from store.texts()
-            if csv.exists():
+            # A file of another make is not ours to compare with.
+            with contextlib.suppress(ValueError):
                 yield from ((row.title, row.description) for row in read_rows(csv))
 
         novelty = NoveltyIndex(existing)

@@ -47,7 +47,7 @@ class Run:
             items = []
             for position, item in enumerate(ready[start : start + CHUNK], start=start):
                 request, seeds = planned(state, position, item.concept)
-                items.append((position, item.concept, item.brief, request, item.seeds or seeds))
+                items.append((position, item.concept, item.brief, request, _given_first(item.seeds, seeds)))
             state.parts.store.add_concepts(state.run_id, items)
         state.parts.store.start_run(state.run_id)
         return ""
@@ -143,6 +143,14 @@ class Run:
                     sweep_temps(folder)
             if not self.state.put(ready, row["id"]):
                 return
+
+
+def _given_first(given: Sequence[int | None] | None, dealt: Sequence[int | None]) -> list[int | None]:
+    """The seeds that were given, and dealt ones where none was; none at all for a backend that takes none."""
+    return [
+        number if number is None or wanted is None else wanted
+        for wanted, number in zip(given or [None] * len(dealt), dealt, strict=True)
+    ]
 
 
 def _join(threads: Sequence[threading.Thread]) -> None:

@@ -54,6 +54,15 @@ def append_rows(path: Path, rows: Sequence[Concept], *, lock_seconds: float = LO
             fsync_folder(path.parent)
 
 
+def check_file(path: Path) -> None:
+    """Raise ValueError where the file has another header than ours, so that nothing could be appended."""
+    if path.exists():
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            head = file.readline()
+        if head and not _HEADER_LINE.decode().startswith(head):
+            _check_header(head, path)
+
+
 def _encode(rows: Sequence[Concept]) -> bytes:
     sink = io.StringIO(newline="")
     writer = csv.writer(sink)
@@ -91,7 +100,7 @@ def _check_header(head: str, path: Path) -> None:
     found = next(csv.reader([head.splitlines()[0]]), [])
     if tuple(name.strip().lower() for name in found) != HEADER:
         raise ValueError(
-            f"{path}: its header is {','.join(found)[:200]!r}, not {','.join(HEADER)!r}; nothing was written. "
+            f"{path}: its header is {','.join(found)[:200]!r}, not {','.join(HEADER)!r}; nothing is written. "
             "Move that file away, or choose another."
         )
 
