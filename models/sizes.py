@@ -6,6 +6,7 @@ over is cropped by the output room.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -75,17 +76,14 @@ class SizeRule:
         Where none is large enough, the one that needs the least enlargement; beyond ``MAX_ENLARGEMENT`` raises
         UnsupportedRequest.
         """
-        if self.allows(width, height):
-            return width, height
-        candidates = self.fixed or self._candidates(width, height)
-        best = min(candidates, key=lambda size: _badness(size, width, height))
+        best = _cheapest(self, width, height)
         if enlargement(best, width, height) > MAX_ENLARGEMENT:
             raise UnsupportedRequest(
                 f"{width}x{height} is too large for this model.", hint=f"It renders {format_size(best)} at most."
             )
         return best
 
-    def _candidates(self, width: int, height: int) -> list[tuple[int, int]]:
+    def candidates(self, width: int, height: int) -> list[tuple[int, int]]:
         """Legal sizes near the asked shape: for each legal width the least legal height that covers, and the reverse."""
         step = self.multiple
         found = []
@@ -104,6 +102,14 @@ class SizeRule:
         low = max(_up(ceil(side / self.max_ratio), step), _up(ceil(self.min_pixels / side), step))
         high = min(int(side * self.max_ratio), self.max_side, self.max_pixels // side) // step * step
         return min(max(other, low), max(high, low))
+
+
+@functools.lru_cache(maxsize=256)
+def _cheapest(rule: SizeRule, width: int, height: int) -> tuple[int, int]:
+    """The legal size to render; remembered, since every image of a run asks the same."""
+    if rule.allows(width, height):
+        return width, height
+    return min(rule.fixed or rule.candidates(width, height), key=lambda size: _badness(size, width, height))
 
 
 def enlargement(rendered: tuple[int, int], width: int, height: int) -> float:
