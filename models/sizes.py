@@ -84,7 +84,7 @@ class SizeRule:
         return best
 
     def candidates(self, width: int, height: int) -> list[tuple[int, int]]:
-        """Legal sizes near the asked shape: for each legal width the least legal height that covers, and the reverse."""
+        """Legal sizes near the asked shape: per legal width the least height that covers, and the reverse."""
         step = self.multiple
         found = []
         for side in range(step, self.max_side + 1, step):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,12 @@ def sheet(pixels: npt.NDArray[np.uint8]) -> Image.Image:
     return Image.frombytes("L" if pixels.ndim == 2 else "RGB", size, pixels.tobytes())
 
 
+def average(image: Image.Image) -> RGB:
+    """The mean colour of an image."""
+    red, green, blue = np.asarray(image.resize((1, 1), Image.Resampling.BOX))[0, 0].tolist()
+    return red, green, blue
+
+
 class Pen:
     """Draws shapes in picture coordinates into one coverage mask, finer than the picture."""
 
@@ -35,20 +42,23 @@ class Pen:
         self._draw = ImageDraw.Draw(self.mask)
 
     def polygon(self, points: Points | Array, ink: int = 255) -> None:
+        """A filled outline."""
         fine, x0, y0 = self.fine, self.x0, self.y0
         self._draw.polygon([((float(x) - x0) * fine, (float(y) - y0) * fine) for x, y in points], fill=ink)
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, ink: int = 255) -> None:
+        """A filled ellipse around a point."""
         fine = self.fine
         left, top = (x - rx - self.x0) * fine, (y - ry - self.y0) * fine
         self._draw.ellipse((left, top, left + max(2 * rx * fine - 1, 0), top + max(2 * ry * fine - 1, 0)), fill=ink)
 
     def rectangle(self, left: float, top: float, right: float, bottom: float, ink: int = 255) -> None:
+        """A filled box."""
         self.polygon(((left, top), (right, top), (right, bottom), (left, bottom)), ink)
 
     def stroke(self, points: Sequence[tuple[float, float, float]], ink: int = 255) -> None:
         """A limb: a line through (x, y, radius), round at every joint."""
-        for one, two in zip(points, points[1:], strict=False):
+        for one, two in pairwise(points):
             (ax, ay, ar), (bx, by, br) = one, two
             length = math.hypot(bx - ax, by - ay)
             if length > 1e-6:
@@ -66,7 +76,7 @@ class Canvas:
     def __init__(self, width: int, height: int) -> None:
         self.image = Image.new("RGB", (width, height))
         self.w, self.h = width, height
-        self.unit = min(width, height, 0.62 * math.sqrt(width * height) + 0.38 * min(width, height))
+        self.unit = float(min(width, height))
         self.fine = 4 if width * height <= 1 << 18 else 3
         self.x = np.arange(width, dtype=np.float32)
 
@@ -81,7 +91,7 @@ class Canvas:
         if len(stops) == 1 or rows == 1:
             return np.full((rows, 3), stops[0][1], np.uint8)
         places, values = [], []
-        for (pa, ca), (pb, cb) in zip(stops, stops[1:], strict=False):
+        for (pa, ca), (pb, cb) in pairwise(stops):
             for step in (0.0, 0.25, 0.5, 0.75) if rows > 24 else (0.0,):
                 places.append(pa + (pb - pa) * step)
                 values.append(mix(ca, cb, step) if step else ca)

@@ -59,16 +59,17 @@ def _parse(table: str) -> dict[str, RGB]:
 
 #: Colour name (one or two words, lower case) -> sRGB.
 NAMES = _parse(_TABLE)
+_ALSO_THINGS_TEXT = """
+bone pearl chalk linen parchment milk sand straw wheat biscuit mushroom ink jet coal lead iron ash smoke stone silver
+steel fog concrete powder cherry ruby brick wine copper umber chestnut walnut bronze brass tobacco caramel coffee
+chocolate cocoa clay adobe coral salmon pumpkin honey gold golden butter lemon canary sunflower lime orange peach
+apricot olive moss fern pine mint jade emerald juniper lichen eucalyptus glacier plum grape orchid heather thistle
+rose lavender lilac violet raspberry marigold primrose camel fawn slate soot champagne oatmeal shell henna porcelain
+platinum sapphire amethyst mulberry cranberry tangerine saffron mustard turmeric cinnamon paprika amber wisteria snow
+pewter toffee malachite
+"""
 #: Names that are things as often as colours; they count only next to another colour or before "tones" and the like.
-ALSO_THINGS = frozenset(
-    "bone pearl chalk linen parchment milk sand straw wheat biscuit mushroom ink jet coal lead iron ash smoke stone silver "
-    "steel fog concrete powder cherry ruby brick wine copper umber chestnut walnut bronze brass tobacco caramel coffee "
-    "chocolate cocoa clay adobe coral salmon pumpkin honey gold golden butter lemon canary sunflower lime orange peach "
-    "apricot olive moss fern pine mint jade emerald juniper lichen eucalyptus glacier plum grape orchid heather thistle "
-    "rose lavender lilac violet raspberry marigold primrose camel fawn slate soot champagne oatmeal shell henna porcelain "
-    "platinum sapphire amethyst mulberry cranberry tangerine saffron mustard turmeric cinnamon paprika amber soot "
-    "wisteria snow pewter toffee malachite".split()
-)
+ALSO_THINGS = frozenset(_ALSO_THINGS_TEXT.split())
 #: A word before a colour: (what its lightness becomes a part of, how far, chroma factor).
 MODIFIERS: dict[str, tuple[float, float, float]] = {
     "pale": (0.92, 0.5, 0.6), "light": (0.9, 0.4, 0.8), "soft": (0.85, 0.25, 0.7), "dusty": (0.7, 0.2, 0.55),

@@ -15,7 +15,6 @@ from models.backends.drawing.shapes import conifers, crags, crests, crowns, curv
 from models.backends.drawing.sky import draw_sky
 from models.backends.drawing.stage import Spot, Stage
 
-
 _SNOWY = ("snow", "snowy", "alpine", "glacier", "winter", "alps", "himalaya")
 
 
@@ -218,7 +217,7 @@ def _mesas(stage: Stage) -> None:
 def meadow(stage: Stage) -> Spot:
     """Rolling fields, hedges, a lone tree, and flowers close by."""
     draw_sky(stage)
-    palette, u, rnd, gen = stage.palette, stage.u, stage.rnd, stage.gen
+    palette, u, gen = stage.palette, stage.u, stage.gen
     room = stage.h - stage.horizon
     spot: Array = stage.flat(stage.horizon)
     for k in range(5):
@@ -341,7 +340,7 @@ def winding(stage: Stage, top: float, bottom: float, wide: float, colour: RGB, f
         (x + swing * b, top + span * (k / 4) ** 1.9, u * (0.004 + wide * (k / 4) ** 2.1)) for k, b in enumerate(bends)
     ]
     smooth = curve(points, 10)
-    left = [(px - r, py) for px, py, r in smooth]  # type: ignore[misc]
-    right = [(px + r, py) for px, py, r in reversed(smooth)]  # type: ignore[misc]
+    left = [(px - r, py) for px, py, r in smooth]
+    right = [(px + r, py) for px, py, r in reversed(smooth)]
     pen.polygon(left + right)
     stage.canvas.ink(pen, colour, foot)

@@ -8,8 +8,10 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from models.backends.drawing.canvas import average
 from models.backends.drawing.colours import RGB, mix, to_lab, tone
 from models.backends.drawing.stage import Stage
 
@@ -65,7 +67,8 @@ def _width(font: Font, text: str, track: float) -> float:
 
 def _wrap(font: Font, text: str, room: float, lines: int) -> list[str]:
     """Break a text into at most that many lines; what does not fit ends in an ellipsis."""
-    found, line = [], ""
+    found: list[str] = []
+    line = ""
     words = text.split()
     for at, word in enumerate(words):
         longer = f"{line} {word}".strip()
@@ -114,8 +117,8 @@ def _ink(image: Image.Image, box: tuple[int, int, int, int]) -> tuple[RGB, tuple
     under = image.crop((max(box[0], 0), max(box[1], 0), max(box[2], 1), max(box[3], 1))).resize(
         (32, 6), Image.Resampling.BOX
     )
-    lights = sorted(to_lab(pixel)[0] for pixel in under.get_flattened_data())  # type: ignore[arg-type]
-    mean: RGB = under.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))  # type: ignore[assignment]
+    lights = sorted(to_lab((r, g, b))[0] for r, g, b in np.asarray(under).reshape(-1, 3).tolist())
+    mean = average(under)
     middle = sum(lights) / len(lights)
     if middle > 0.66:
         short = max(0.0, 0.74 - lights[8])
@@ -142,8 +145,8 @@ def _mark(image: Image.Image, margin: int, size: int) -> None:
     font, track = _font(size), size * 0.34
     wide = round(_width(font, "DRAFT", track))
     x, y = image.width - margin - wide, margin
-    under = image.crop((x, y, x + wide, y + size)).resize((1, 1), Image.Resampling.BOX)
-    mean: RGB = under.getpixel((0, 0))  # type: ignore[assignment]
+    under = image.crop((x, y, x + wide, y + size))
+    mean = average(under)
     light = to_lab(mean)[0]
     ink = mix(tone(mean, 0.2 if light > 0.6 else 0.96, 0.6), mean, 0.22)
     draw = ImageDraw.Draw(image)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from models.backends.drawing.colours import RGB, from_lch, mix, to_lch, tone
+from models.backends.drawing.tables import sections
 from models.backends.drawing.words import Reading
 
 
@@ -70,25 +71,30 @@ MOODS: dict[str, Mood] = {
 _PLAIN = Mood(1.0, 0.0, (128, 128, 128), 0.0)
 
 #: Where no colour is named: sets of (sky, pale, land, dark, accent), by place.
-_DEFAULTS: dict[str, tuple[str, ...]] = {
-    "mountains": ("6f9bb8 f1e3d0 5b7490 22324a e0794f", "d98c6a f7e2bd 8b5a6b 3a2744 f2b65a", "7fb0a8 f3ecd8 4f7f80 1d3c48 dd6e4a"),
-    "coast": ("3f8fa8 f6e6c8 3c7480 17394c e8734a", "f0a57c fbe6c0 4d7f92 1f3350 d9503f", "77b8b5 f4efdc 2f7d8c 1c3b4f f0b04a"),
-    "forest": ("a9c3a0 f2edcf 5d8a63 1e3d33 e3a03f", "d9c48c f8efd2 7f8a4a 2c3b26 c8562f", "7fa8a4 e6efe2 3f6f66 16302f d98a4a"),
-    "city": ("f0a482 fbe0b8 6a5a8c 231f46 ffc560", "7c9bc4 f3d9c8 5a638f 1e2444 f4a94a", "d67f86 f8d6b2 70547e 2a2147 6cc7c3"),
-    "street": ("8a7fb0 f5d2b0 6c4f78 241c3e ffb54f", "5f93a3 f3dcb8 8a5a52 2a2633 f2a23c", "c97b6a f6dcb4 5c5a7c 221f3b 5fc0b0"),
-    "desert": ("8fb7b8 f8e3bb d98a4f 6b3527 c8452f", "e9a177 fbe7c4 c9694a 5a2a3a f4c25c", "6ba4b0 f6dfb2 d2a05c 7a4429 b8412f"),
-    "space": ("2c2f6b c9b8e8 5b4a9c 15132f f0a35c", "173f5c 9fd3d6 2f6b86 0d1a2e ee7f58", "4a235c f0b0a0 7c3f7c 1a0f2a f6cf6a"),
-    "interior": ("d9b48a f7e9cf a5694c 43291f 3f7f7c", "9fb3a0 f4ead2 6f7f62 2e3529 d2693f", "c98f7a f8e5d0 7c5560 33232e e0a83e"),
-    "studio": ("e3b09a f8e6d8 c76b52 5a2a2a 2f6f73", "a9c0b8 f1efe2 5f8a86 233f44 e58a4a", "d6b25c f8eed0 c08438 4f3322 35608a"),
-    "meadow": ("86bfcf f7eccb 86a352 2f4a2c e2573f", "f3b881 fceac4 93984a 3a4524 c94f4a", "a3c8d8 f8f2d8 6fa06a 264436 f0b93a"),
-    "lake": ("6fa3bc f6e5cc 47768a 1d3646 e8884f", "e29a86 fae3c6 5b6a90 24274c f3bd62", "8fbfae f2efd6 3f7d78 18383e dd7a42"),
-    "snow": ("8fb4d0 f4f3ee 86a3bf 2c4560 e2694a", "c7a9c4 faeae2 8e93b8 343a60 f0a35a", "7fb5bd f1f5f2 6f9cab 22475a e79a4c"),
-    "underwater": ("2f93a8 bfe9d8 1d6484 0b2a48 f29a54", "2b7aa8 b3e3ea 22508c 0f1f4a f4c55a", "2f9e8f d3efc8 1c6a6c 0c2f3c ef6f5a"),
-    "cave": ("6fb3b0 f6e8bd 4f6378 1a1d2e e58f45", "f0a869 fdebc0 7a4a52 251727 5fb0a8", "8fa8d8 efe9e0 4f4f7c 17162c f0bd5a"),
-    "ruins": ("94b5a2 f7e9c6 8a8a5c 33382a d46a3f", "e7a274 fbe5bd 8a6358 38263a 4f8f8c", "8aa9c4 f5e6cf 9a8468 3a3440 d9803f"),
-    "open": ("e8a07a fae3bf 6f6a94 262349 e2553f", "7fb3b5 f8ebcb d08a52 4a2f3a c94a3c", "a7b6d6 f6e6da 7a7fae 2a2f5a f0a24e",
-             "8fae94 f6edcf 5f7f66 23382f e08a3f", "d38ba0 fbe2cf 85608f 31234c f2bf62"),
-}  # fmt: skip
+_DEFAULTS = {
+    name: tuple(text.split(" | "))
+    for name, text in sections("""\
+mountains: 6f9bb8 f1e3d0 5b7490 22324a e0794f | d98c6a f7e2bd 8b5a6b 3a2744 f2b65a | 7fb0a8 f3ecd8 4f7f80 1d3c48
+    dd6e4a
+coast: 3f8fa8 f6e6c8 3c7480 17394c e8734a | f0a57c fbe6c0 4d7f92 1f3350 d9503f | 77b8b5 f4efdc 2f7d8c 1c3b4f f0b04a
+forest: a9c3a0 f2edcf 5d8a63 1e3d33 e3a03f | d9c48c f8efd2 7f8a4a 2c3b26 c8562f | 7fa8a4 e6efe2 3f6f66 16302f d98a4a
+city: f0a482 fbe0b8 6a5a8c 231f46 ffc560 | 7c9bc4 f3d9c8 5a638f 1e2444 f4a94a | d67f86 f8d6b2 70547e 2a2147 6cc7c3
+street: 8a7fb0 f5d2b0 6c4f78 241c3e ffb54f | 5f93a3 f3dcb8 8a5a52 2a2633 f2a23c | c97b6a f6dcb4 5c5a7c 221f3b 5fc0b0
+desert: 8fb7b8 f8e3bb d98a4f 6b3527 c8452f | e9a177 fbe7c4 c9694a 5a2a3a f4c25c | 6ba4b0 f6dfb2 d2a05c 7a4429 b8412f
+space: 2c2f6b c9b8e8 5b4a9c 15132f f0a35c | 173f5c 9fd3d6 2f6b86 0d1a2e ee7f58 | 4a235c f0b0a0 7c3f7c 1a0f2a f6cf6a
+interior: d9b48a f7e9cf a5694c 43291f 3f7f7c | 9fb3a0 f4ead2 6f7f62 2e3529 d2693f | c98f7a f8e5d0 7c5560 33232e e0a83e
+studio: e3b09a f8e6d8 c76b52 5a2a2a 2f6f73 | a9c0b8 f1efe2 5f8a86 233f44 e58a4a | d6b25c f8eed0 c08438 4f3322 35608a
+meadow: 86bfcf f7eccb 86a352 2f4a2c e2573f | f3b881 fceac4 93984a 3a4524 c94f4a | a3c8d8 f8f2d8 6fa06a 264436 f0b93a
+lake: 6fa3bc f6e5cc 47768a 1d3646 e8884f | e29a86 fae3c6 5b6a90 24274c f3bd62 | 8fbfae f2efd6 3f7d78 18383e dd7a42
+snow: 8fb4d0 f4f3ee 86a3bf 2c4560 e2694a | c7a9c4 faeae2 8e93b8 343a60 f0a35a | 7fb5bd f1f5f2 6f9cab 22475a e79a4c
+underwater: 2f93a8 bfe9d8 1d6484 0b2a48 f29a54 | 2b7aa8 b3e3ea 22508c 0f1f4a f4c55a | 2f9e8f d3efc8 1c6a6c 0c2f3c
+    ef6f5a
+cave: 6fb3b0 f6e8bd 4f6378 1a1d2e e58f45 | f0a869 fdebc0 7a4a52 251727 5fb0a8 | 8fa8d8 efe9e0 4f4f7c 17162c f0bd5a
+ruins: 94b5a2 f7e9c6 8a8a5c 33382a d46a3f | e7a274 fbe5bd 8a6358 38263a 4f8f8c | 8aa9c4 f5e6cf 9a8468 3a3440 d9803f
+open: e8a07a fae3bf 6f6a94 262349 e2553f | 7fb3b5 f8ebcb d08a52 4a2f3a c94a3c | a7b6d6 f6e6da 7a7fae 2a2f5a f0a24e |
+    8fae94 f6edcf 5f7f66 23382f e08a3f | d38ba0 fbe2cf 85608f 31234c f2bf62
+""").items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +155,7 @@ def _cast(colours: tuple[RGB, ...], place: str, plan: Light, rnd: Random) -> tup
         return tone(sky, to_lch(sky)[0], 1, turn), pale, tone(land, to_lch(land)[0], 1, turn), dark, accent
     if len(colours) == 1:
         one = colours[0]
-        light, chroma, hue = to_lch(one)
+        _, chroma, hue = to_lch(one)
         pale = from_lch(0.93, min(chroma, 0.13) * 0.4, hue + 0.3)
         other = from_lch(0.68, max(chroma, 0.06), hue + 2.5)
         return one, pale, one, from_lch(0.24, chroma * 0.6, hue - 0.35), mix(one, other, 0.5)

@@ -12,7 +12,7 @@ from random import Random
 import numpy as np
 from PIL import Image
 
-from models.backends.drawing import built, land, waters, wild
+from models.backends.drawing import built, land, rooms, waters, wild
 from models.backends.drawing.canvas import Canvas
 from models.backends.drawing.finish import INDOORS, draw_mist, draw_weather, grain
 from models.backends.drawing.lettering import letter, title_of
@@ -36,8 +36,8 @@ SCENES: dict[str, Callable[[Stage], Spot]] = {
     "space": wild.space,
     "city": built.city,
     "street": built.street,
-    "interior": built.interior,
-    "studio": built.studio,
+    "interior": rooms.interior,
+    "studio": rooms.studio,
 }
 #: Where the horizon stands, as a range of the height.
 _HORIZONS = {

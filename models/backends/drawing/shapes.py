@@ -65,15 +65,15 @@ def hills(gen: np.random.Generator, width: int, period: float, octaves: int = 2)
 
 def crests(line: Array, apart: int) -> list[tuple[int, int, int]]:
     """The tops of a line with the valley to the left and right of each: (valley, top, valley) columns."""
-    turns = np.flatnonzero(np.diff(np.sign(np.diff(line))) != 0) + 1
-    tops = [int(t) for t in turns if line[t] <= line[max(t - 2, 0)] and line[t] <= line[min(t + 2, len(line) - 1)]]
+    turns: list[int] = (np.flatnonzero(np.diff(np.sign(np.diff(line))) != 0) + 1).tolist()
+    tops = [t for t in turns if line[t] <= line[max(t - 2, 0)] and line[t] <= line[min(t + 2, len(line) - 1)]]
     kept: list[int] = []
     for top in tops:
         if not kept or top - kept[-1] >= apart:
             kept.append(top)
     found = []
     for top in kept:
-        lows = [int(t) for t in turns if line[t] > line[top]]
+        lows = [t for t in turns if line[t] > line[top]]
         left = max((t for t in lows if t < top - 2), default=0)
         right = min((t for t in lows if t > top + 2), default=len(line) - 1)
         found.append((left, top, right))
@@ -82,7 +82,8 @@ def crests(line: Array, apart: int) -> list[tuple[int, int, int]]:
 
 def gaps(gen: np.random.Generator, width: int, period: float, sink: float) -> Array:
     """How far growth sinks into the ground along a line, so that it stands in groups."""
-    return np.clip((np.float32(0.52) - hills(gen, width, period)) * 6, 0, 1) * np.float32(sink)
+    bare: Array = np.clip((np.float32(0.52) - hills(gen, width, period)) * 6, 0, 1)
+    return bare * np.float32(sink)
 
 
 def conifers(gen: np.random.Generator, ground: Array, size: float, gap: float) -> Array:

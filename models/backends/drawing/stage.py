@@ -5,6 +5,7 @@ Invariant: all chance comes from the two generators of the stage, so a stage is 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from random import Random
 
@@ -51,18 +52,22 @@ class Stage:
 
     @property
     def w(self) -> int:
+        """Width of the picture."""
         return self.canvas.w
 
     @property
     def h(self) -> int:
+        """Height of the picture."""
         return self.canvas.h
 
     @property
     def u(self) -> float:
+        """What shapes are scaled by: the shorter side."""
         return self.canvas.unit
 
     @property
     def night(self) -> float:
+        """How dark the hour is, 0 to 1."""
         return self.palette.light.night
 
     @property
@@ -76,11 +81,12 @@ class Stage:
 
     def count(self, number: float, spread: float = 1.0) -> int:
         """A number of things for a square picture, adapted to small and to wide ones."""
-        thin = min(1.0, (self.u / 420) ** 0.7)
+        thin = min(1.0, math.pow(self.u / 420, 0.7))
         wide = self.w / self.u
         return max(1, round(number * thin * (1 + (wide - 1) * spread)))
 
     def chance(self, share: float) -> bool:
+        """True that often."""
         return self.rnd.random() < share
 
     def haze(self, colour: RGB, share: float) -> RGB:
@@ -88,4 +94,5 @@ class Stage:
         return mix(colour, self.palette.horizon, share)
 
     def height_at(self, line: Array, x: float) -> float:
+        """The height of a line at a column, also beyond the edges."""
         return float(line[min(max(int(x), 0), self.w - 1)])

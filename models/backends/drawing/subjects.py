@@ -8,11 +8,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from PIL import Image
 
-from models.backends.drawing.canvas import Pen
+from models.backends.drawing.canvas import Pen, average
 from models.backends.drawing.colours import RGB, mix, to_lab, to_lch, tone
-from models.backends.drawing.figures import FIGURES, IN_AIR, ON_TABLE, ON_WATER, SCALES, Part
+from models.backends.drawing.figures import FIGURES, ON_TABLE, ON_WATER, SCALES, Part
 from models.backends.drawing.shapes import curve
 from models.backends.drawing.stage import Spot, Stage
 
@@ -93,32 +92,36 @@ def _stand_ins(stage: Stage, spot: Spot) -> list[str]:
     return [name] if name else []
 
 
-def _place(stage: Stage, name: str, spot: Spot, *, second: bool) -> None:
-    size = spot.size * SCALES[name]
+def _stance(stage: Stage, name: str, spot: Spot, *, second: bool) -> tuple[float, float, float]:
+    """Where a figure stands (x, y) and how tall it is; 0 tall where it has no place."""
+    u, size = stage.u, spot.size * SCALES[name]
     x, y = spot.x, spot.y
     if second:
-        x -= stage.side * (stage.u * 0.1 + size * 0.35)
-        y += stage.u * 0.008
-    afloat = name in ON_WATER and stage.place in ("coast", "lake", "city")
-    if afloat and spot.on == "ground" and stage.place == "coast":
+        x -= stage.side * (u * 0.1 + size * 0.35)
+        y += u * 0.008
+    if name in ON_WATER and spot.on == "ground" and stage.place == "coast":
         x, y = stage.w - stage.focus * 0.9 - stage.w * 0.05, stage.horizon + (stage.h - stage.horizon) * 0.12
         size *= 0.62
-    elif name in IN_AIR and stage.place != "underwater":
-        if name == "whale" and spot.on == "ground":
-            return
-        x, y = (x, min(y, stage.h * 0.66))
-        if name in ("balloon", "kite"):
-            x, y = stage.focus - stage.side * stage.u * 0.12, stage.horizon - stage.u * 0.14
-    elif name in ("lighthouse", "castle", "monster", "tower", "house", "tree") and spot.on == "water":
-        y = stage.horizon + stage.u * 0.02
+    elif name == "whale" and spot.on == "ground" and stage.place != "underwater":
+        size = 0.0
+    elif name in ("balloon", "kite"):
+        x, y = stage.focus - stage.side * u * 0.12, stage.horizon - u * 0.14
+    elif name in ("lighthouse", "castle", "tower", "house", "tree") and spot.on == "water":
+        y = stage.horizon + u * 0.02
+    return x, y, min(size, stage.h * 0.62, stage.w * 0.9)
+
+
+def _place(stage: Stage, name: str, spot: Spot, *, second: bool) -> None:
+    x, y, size = _stance(stage, name, spot, second=second)
+    if size < 1:
+        return
     face = -stage.side
-    size = min(size, stage.h * 0.62, stage.w * 0.9)
     if name == "lighthouse" and stage.night > 0.2:
         _beam(stage, x, y - size * 0.81, face)
     colours = _inks(stage, name, spot, x, y, size)
     if spot.on == "table":
         stage.canvas.glow(x + stage.u * 0.03, y, size * 0.7, stage.palette.near, 0.4, ry=size * 0.09)
-    if afloat or spot.on == "water":
+    if spot.on == "water" or (name in ON_WATER and stage.place in ("coast", "lake", "city")):
         _draw(stage, name, x, y, size, face, colours, flip=True)
     _draw(stage, name, x, y, size, face, colours)
     if name in ("bowl", "cup") and spot.on == "table":
@@ -131,7 +134,7 @@ def _inks(stage: Stage, name: str, spot: Spot, x: float, y: float, size: float) 
     behind = spot.behind
     box = stage.canvas.clip(x - size * 0.12, y - size, x + size * 0.12, y - size * 0.25)
     if box:
-        behind = stage.canvas.image.crop(box).resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))  # type: ignore[assignment]
+        behind = average(stage.canvas.image.crop(box))
     light = to_lab(behind)[0]
     own = spot.ink
     if name == "astronaut":

@@ -72,7 +72,7 @@ def coast(stage: Stage) -> Spot:
     """Sea to the horizon, headlands to one side, and a beach or open water in front."""
     draw_sky(stage)
     palette, u, rnd, gen = stage.palette, stage.u, stage.rnd, stage.gen
-    open_water = stage.reading.has("ocean", "wave", "surf") and rnd.random() < 0.6 or rnd.random() < 0.2
+    open_water = (stage.reading.has("ocean", "wave", "surf") and rnd.random() < 0.6) or rnd.random() < 0.2
     draw_sea(stage, stage.horizon, stage.h)
     for k in range(rnd.choice((1, 2, 3))):
         _headland(stage, k)
@@ -82,7 +82,7 @@ def coast(stage: Stage) -> Spot:
         return Spot(stage.focus, y, u * 0.2, palette.near, palette.water, "water")
     edge = stage.horizon + (stage.h - stage.horizon) * rnd.uniform(0.42, 0.55)
     lean = (stage.canvas.x / stage.w - 0.5) * -stage.side * u * 0.2
-    shore = (edge + lean + hills(gen, stage.w, u * 0.55) * u * 0.09).astype(np.float32)
+    shore: Array = (edge + lean + hills(gen, stage.w, u * 0.55) * u * 0.09).astype(np.float32)
     sand = (
         mix(palette.depth(0.62), palette.pale, 0.16)
         if not stage.reading.has("black")
@@ -90,7 +90,7 @@ def coast(stage: Stage) -> Spot:
     )
     wet = mix(sand, palette.water, 0.45)
     foam = mix(palette.pale, palette.horizon, 0.2)
-    wash = shore + hills(gen, stage.w, u * 0.3) * u * 0.018
+    wash: Array = shore + hills(gen, stage.w, u * 0.3) * u * 0.018
     stage.canvas.ridge(
         shore - u * 0.028 - hills(gen, stage.w, u * 0.2) * u * 0.012, mix(palette.water, foam, 0.25), bottom=stage.h
     )
@@ -242,7 +242,7 @@ def _reeds(stage: Stage) -> None:
 
 def underwater(stage: Stage) -> Spot:
     """Light from above, rays, a sea floor in three depths, kelp and a shoal."""
-    palette, canvas, u, rnd, gen = stage.palette, stage.canvas, stage.u, stage.rnd, stage.gen
+    palette, canvas, u, gen = stage.palette, stage.canvas, stage.u, stage.gen
     bright = mix(palette.horizon, palette.sky, 0.25)
     deep = tone(palette.near, max(0.13, to_lch(palette.near)[0]), 1.2)
     canvas.gradient(
@@ -261,11 +261,9 @@ def underwater(stage: Stage) -> Spot:
             _shoal(stage, 0.35 + 0.4 * share, mix(colour, palette.sky, 0.2))
     _kelp(stage, deep)
     count = stage.count(40)
-    bubbles = [gen.uniform(0, 1, count).astype(np.float32) for _ in range(3)]
-    canvas.dots(
-        (x + (bubbles[0] - 0.5) ** 3 * 4 * u).astype(np.float32), bubbles[1] * stage.h, u * (0.001 + 0.005 * bubbles[2] ** 3),
-        0.2 + 0.5 * bubbles[2], palette.pale,
-    )  # fmt: skip
+    across, down, big = (gen.random(count, dtype=np.float32) for _ in range(3))
+    bx = np.float32(x) + (across - np.float32(0.5)) ** 3 * np.float32(4 * u)
+    canvas.dots(bx, down * stage.h, u * (0.001 + 0.005 * big**3), 0.2 + 0.5 * big, palette.pale)
     return Spot(stage.focus, stage.h * 0.56, u * 0.22, deep, palette.sky, "air")
 
 

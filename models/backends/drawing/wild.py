@@ -41,7 +41,7 @@ def forest(stage: Stage) -> Spot:
 
 
 def _trunks(stage: Stage) -> Spot:
-    palette, canvas, u, rnd, gen = stage.palette, stage.canvas, stage.u, stage.rnd, stage.gen
+    palette, canvas, u, gen = stage.palette, stage.canvas, stage.u, stage.gen
     pale = mix(palette.horizon, palette.sky, 0.2)
     floor = stage.h * 0.8
     birch = stage.reading.has("birch")
@@ -83,8 +83,9 @@ def _trunk_row(stage: Stage, pen: Pen, share: float, foot: float) -> None:
         if share > 0.6 and abs(x - stage.focus) < u * 0.22:
             x = stage.focus + u * rnd.uniform(0.26, 0.5) * (1 if k % 2 else -1)
         lean, top = rnd.uniform(-0.03, 0.03) * u, -u * 0.05
-        pen.polygon(((x - wide * 1.35, foot), (x - wide * 0.8, foot - u * 0.1), (x + lean - wide * 0.55, top),
-                     (x + lean + wide * 0.55, top), (x + wide * 0.8, foot - u * 0.1), (x + wide * 1.35, foot)))  # fmt: skip
+        left = (x - wide * 1.35, foot), (x - wide * 0.8, foot - u * 0.1), (x + lean - wide * 0.55, top)
+        right = (x + lean + wide * 0.55, top), (x + wide * 0.8, foot - u * 0.1), (x + wide * 1.35, foot)
+        pen.polygon((*left, *right))
         for _ in range(2 if share < 0.9 else 1):
             y, side = foot * rnd.uniform(0.12, 0.55), rnd.choice((-1, 1))
             reach = u * rnd.uniform(0.06, 0.14) * (0.5 + share)
@@ -281,12 +282,6 @@ def _ring(stage: Stage, x: float, y: float, radius: float, *, front: bool) -> No
     for outer, inner in ((2.1, 1.86), (1.8, 1.45)):
         pen.ellipse(x, y, radius * outer, radius * outer * 0.17)
         pen.ellipse(x, y, radius * inner, radius * inner * 0.17, 0)
-        if outer > 2:
-            continue
-    for outer, inner in ((2.1, 1.86),):
-        ring = [(x + math.cos(a) * radius * s, y + math.sin(a) * radius * s * 0.17)
-                for s, turn in ((outer, 1), (inner, -1)) for a in (turn * k * math.tau / 72 for k in range(73))]  # fmt: skip
-        pen.polygon(ring)
     stage.canvas.ink(pen, mix(stage.palette.pale, stage.palette.accent, 0.35), alpha=0.8)
 
 
