@@ -31,3 +31,9 @@ class OutputError(TiradaError):
 
 class StoreError(TiradaError):
     """The database cannot be read or written."""
+
+
+def reason(exc: BaseException) -> str:
+    """Why, for people: without the number that the system puts in front, and without a full stop."""
+    text = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+    return text.rstrip(".") or type(exc).__name__

@@ -8,16 +8,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.errors import SetupError
 from models.redaction import register
+from models.sizes import parse_size
 
 
 def _blank_is_unset(value: Any) -> Any:
     """``NAME=`` in .env means "not set", as everywhere."""
     return None if isinstance(value, str) and not value.strip() else value
+
+
+def _is_size(value: str) -> str:
+    parse_size(value)
+    return value
 
 
 OptionalText = Annotated[str | None, BeforeValidator(_blank_is_unset)]
@@ -45,9 +51,12 @@ class Settings(BaseSettings):
     images_in_flight: int | None = Field(
         None, ge=1, le=256, description="Images under way at once with a hosted backend. Unset: what it likes."
     )
-    size: str = Field("1024x1024", description="Size used when none is typed.")
+    size: Annotated[str, AfterValidator(_is_size)] = Field("1024x1024", description="Size used when none is typed.")
     format: Literal["png", "jpeg", "webp"] = Field("png", description="Format of the image files.")
-    language: str = Field("en", description="Language of titles, descriptions and tags.")
+    # Not LANGUAGE, which belongs to gettext: desktops set it to the likes of "en_US:en".
+    writer_language: str = Field(
+        "en", pattern=r"^[a-z]{2,3}$", description="Language of titles, descriptions and tags, as two letters."
+    )
     output_dir: Path = Field(Path("output"), description="Folder that everything is written into.")
     data_dir: OptionalPath = Field(None, description="Folder with roles/. Unset: ./data, or the one that came along.")
     tuning_dir: OptionalPath = Field(None, description="Folder with few-shot examples. Unset: as for DATA_DIR.")
@@ -67,7 +76,10 @@ class Settings(BaseSettings):
             if isinstance(found, SecretStr):
                 return found.get_secret_value()
             return None if found is None else str(found)
-        return _environment().get(name)
+        other = _environment().get(name)
+        if name.endswith(("_KEY", "_TOKEN", "_SECRET")):
+            register(other)
+        return other
 
 
 def load_settings() -> Settings:
@@ -76,13 +88,22 @@ def load_settings() -> Settings:
         settings = Settings()
     except ValidationError as exc:
         first = exc.errors()[0]
-        wrong = f"Setting {str(first['loc'][0]).upper()}: {first['msg']} (got {first['input']!r})."
+        why = first["msg"].removeprefix("Value error, ")
+        wrong = f"Setting {str(first['loc'][0]).upper()}: {why} (got {first['input']!r})."
         raise SetupError(wrong, hint="See .env.example.") from None
     for field in type(settings).model_fields:
         value = getattr(settings, field)
         if isinstance(value, SecretStr):
             register(value.get_secret_value())
+        if isinstance(value, str) and field.endswith("_url"):
+            register(*_credentials(value))
     return settings
+
+
+def _credentials(url: str) -> list[str]:
+    """What stands before the host of a URL: user:password, a password that holds an @, or a token alone."""
+    userinfo, at, _ = url.partition("://")[2].partition("/")[0].rpartition("@")
+    return [userinfo, userinfo.partition(":")[2]] if at else []
 
 
 def _environment() -> dict[str, str]:

@@ -101,7 +101,7 @@ def command(
         only_prompts=only_prompts,
         roles=[role] if role else [],
         theme=" ".join(theme.split()),
-        language=language or settings.language,
+        language=language or settings.writer_language,
         model=model,
         seed=seed,
         negative=negative.strip(),

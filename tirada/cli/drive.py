@@ -67,7 +67,7 @@ def drive(
         )
         parts.ledger.run_id = run_id
         run = Run(run_id, plan, parts, setup.engine_options(), _listener(plan, quiet=quiet or as_json))
-        return see_through(run, ready, as_json=as_json, quiet=quiet)
+        return see_through(setup, run, ready, as_json=as_json, quiet=quiet)
     finally:
         store.close()
 
@@ -85,10 +85,11 @@ def resume(setup: Setup, store: Store, row: RowMapping, *, as_json: bool = False
     parts = setup.make_parts(store, plan)
     parts.ledger.run_id = row["id"]
     run = Run(row["id"], plan, parts, setup.engine_options(), _listener(plan, quiet=quiet or as_json))
-    return see_through(run, resumed=True, as_json=as_json, quiet=quiet)
+    return see_through(setup, run, resumed=True, as_json=as_json, quiet=quiet)
 
 
 def see_through(
+    setup: Setup,
     run: Run,
     ready: Sequence[ReadyConcept] = (),
     *,
@@ -108,11 +109,11 @@ def see_through(
                 part.close()
     for text in run.state.bugs:
         console.note(text)
-    tell(report, as_json=as_json, quiet=quiet)
+    tell(report, setup, as_json=as_json, quiet=quiet)
     return report.exit_code
 
 
-def tell(report: Report, *, as_json: bool, quiet: bool) -> None:
+def tell(report: Report, setup: Setup, *, as_json: bool, quiet: bool) -> None:
     """The end of a run: results on stdout, everything else on stderr."""
     if as_json:
         console.result_json(report.to_json())
@@ -130,7 +131,9 @@ def tell(report: Report, *, as_json: bool, quiet: bool) -> None:
     if not quiet:
         console.note(_summary(report))
     if report.missing > 0 or report.in_doubt:
-        console.note(f"To go on: python main.py resume {report.run_id}")
+        elsewhere = setup.output != setup.settings.output_dir
+        where = f" --output {shlex.quote(str(setup.output))}" if elsewhere else ""
+        console.note(f"To go on: python main.py resume {report.run_id}{where}")
 
 
 def _summary(report: Report) -> str:

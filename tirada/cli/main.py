@@ -18,7 +18,7 @@ from models.errors import ModelError, OutOfCredit, SetupError, UnsupportedReques
 from models.redaction import redact
 from tirada.cli import console
 from tirada.cli.status import ExitStatus
-from tirada.errors import NotFound, TiradaError, UsageError
+from tirada.errors import NotFound, TiradaError, UsageError, reason
 
 
 class Interrupted(BaseException):
@@ -92,5 +92,4 @@ def _on_interrupt() -> Any:
 
 
 def _describe(exc: OSError) -> str:
-    reason = exc.strerror or str(exc)
-    return f"{exc.filename!r}: {reason}." if exc.filename else f"{reason}."
+    return f"{exc.filename!r}: {reason(exc)}." if exc.filename else f"{reason(exc)}."

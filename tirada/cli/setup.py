@@ -21,7 +21,7 @@ from models.roles import RoleLibrary, SeededDealer
 from tirada import __version__
 from tirada.cli import console
 from tirada.engine.plan import Plan, ReadyConcept, request_from_json
-from tirada.errors import NotFound, OutputError, UsageError
+from tirada.errors import NotFound, OutputError, UsageError, reason
 from tirada.settings import Settings, project_folder
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class Setup:
             probe = self.output / ".tirada"
             probe.mkdir(exist_ok=True)
         except OSError as exc:
-            raise OutputError(f"The output folder {str(self.output)!r} cannot be written: {exc.strerror}.") from exc
+            raise OutputError(f"The output folder {str(self.output)!r} cannot be written: {reason(exc)}.") from exc
         return Store(self.output / "tirada.db")
 
     def open_existing_store(self) -> Store:

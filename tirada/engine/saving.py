@@ -18,7 +18,7 @@ from tirada.engine.finishing import finish_folder
 from tirada.engine.rendering import Delivered, Renderer
 from tirada.engine.source import Job, JobSource
 from tirada.engine.state import RunState
-from tirada.errors import StoreError
+from tirada.errors import StoreError, reason
 from tirada.output.atomic import write_bytes
 from tirada.output.folders import EXTENSIONS, image_name
 from tirada.output.image_files import prepare
@@ -76,7 +76,7 @@ class Saver:
             self._render_again(item, exc)
             return
         except (OSError, StoreError) as exc:
-            self._state.halt("disk", f"{job.concept.folder.name}, image {job.position} cannot be saved: {exc}")
+            self._state.halt("disk", f"{job.concept.folder.name}, image {job.position} cannot be saved: {reason(exc)}.")
             return
         except Exception as exc:  # noqa: BLE001 - one item's failure never ends the batch
             self._state.bug(exc)
@@ -91,7 +91,7 @@ class Saver:
         try:
             finish_folder(self._state, job.concept)
         except (OSError, StoreError) as exc:
-            self._state.halt("disk", f"{job.concept.folder.name} cannot be finished: {exc}")
+            self._state.halt("disk", f"{job.concept.folder.name} cannot be finished: {reason(exc)}.")
             return
         self._source.forget(job.concept)
 

@@ -20,7 +20,7 @@ from models.roles import make_briefs
 from tirada.engine.events import ConceptFailed, ConceptWritten, PromptsSaved, Retrying
 from tirada.engine.retry import Action, Decision, decide
 from tirada.engine.state import RunState
-from tirada.errors import OutputError, StoreError
+from tirada.errors import OutputError, StoreError, reason
 from tirada.output.prompts_csv import append_rows, read_rows
 from tirada.store.store import Failure
 
@@ -77,7 +77,7 @@ class WriteStage:
             try:
                 self._write(placed)
             except (OSError, StoreError, OutputError, ValueError) as exc:
-                self._state.halt("disk", str(exc))
+                self._state.halt("disk", f"The prompts cannot be kept: {reason(exc)}.")
                 return
 
     def _write(self, placed: Sequence[Placed]) -> None:

@@ -296,10 +296,9 @@ class Store:
 
     def open_call(self, **columns: Any) -> str:
         """Write down that a paid call is about to leave, and return its id."""
-        call_id = new_id(8)
-        row = {"id": call_id, "state": "open", "started_at": now(), **columns}
+        row = {"id": new_id(8), "state": "open", "started_at": now(), **columns}
         self.database.change(lambda c: c.execute(insert(calls), row))
-        return call_id
+        return str(row["id"])
 
     def settle_call(self, settled: Mapping[str, Any]) -> None:
         self.database.change(lambda c: _settle(c, settled))
