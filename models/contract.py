@@ -46,6 +46,8 @@ class ImageRequest:
     guidance: float | None = None
     scheduler: str | None = None
     init_image: Path | None = None
+    #: Where ``init_image`` may change: transparent pixels of a PNG of its size.
+    mask: Path | None = None
     strength: float | None = None
     references: tuple[Path, ...] = ()
     loras: tuple[Lora, ...] = ()
@@ -149,7 +151,11 @@ class Capabilities:
     max_batch: int = 1
     max_in_flight: int = 1
     init_image: bool = False
+    mask: bool = False
+    #: Most reference images it takes.
     references: int = 0
+    #: Paid work has a job id (see ``JobBackend``).
+    jobs: bool = False
     #: The ``ImageRequest`` settings it obeys beyond prompt and size, e.g. {"steps", "guidance"}.
     settings: frozenset[str] = frozenset()
     #: The names ``ImageRequest.options`` may hold.
@@ -182,11 +188,16 @@ class ImageBackend(Protocol):
 
 
 class JobBackend(ImageBackend, Protocol):
-    """A service with job ids: a paid job survives a crash."""
+    """A service with job ids (``capabilities.jobs``): a paid job survives a crash of ours."""
 
-    def submit(self, request: ImageRequest) -> str: ...
+    #: Seconds between two looks at a job.
+    poll_seconds: float
 
-    def collect(self, job: str) -> GeneratedImage | None: ...
+    def submit(self, request: ImageRequest) -> str:
+        """Hand the work in; the answer is all that ``collect`` needs, as text. Raises ModelError."""
+
+    def collect(self, job: str) -> GeneratedImage | None:
+        """The image of a job, or None while it is not ready; never paid for again. Raises ModelError."""
 
 
 class Writer(Protocol):

@@ -7,25 +7,12 @@ of here holds a key.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from math import isfinite
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from models.errors import (
-    BadAnswer,
-    InDoubt,
-    ModelError,
-    OutOfCredit,
-    RateLimited,
-    Refused,
-    SetupError,
-    Unavailable,
-    UnsupportedRequest,
-)
-from models.redaction import redact, register
+from models.errors import BadAnswer, InDoubt, ModelError, Refused, SetupError, Unavailable
+from models.redaction import register
+from models.wire import error_for_status, is_url, out_of_credit, short, words_of
 
 if TYPE_CHECKING:
     from openai import APIStatusError, OpenAI
@@ -33,7 +20,6 @@ if TYPE_CHECKING:
 OFFICIAL_URL = "https://api.openai.com/v1"
 #: Codes with which the services say "no credit" on a 429 or 403, and "content policy" on a 400.
 NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
-GATEWAY_TIMEOUTS = {504, 524}
 POLICY = {"moderation_blocked", "content_policy_violation", "content_filter"}
 
 
@@ -64,26 +50,18 @@ def check_setup(*, key: str | None, base_url: str | None) -> None:
         raise SetupError("No OpenAI key is set.", hint="Put OPENAI_API_KEY=... into the environment or .env.")
     if key and not re.fullmatch(r"[!-~]+", key):
         raise SetupError("The OpenAI key holds a space or a character that no key has.", hint="Copy it once more.")
-    if base_url and not _is_url(base_url):
+    if base_url and not is_url(base_url):
         raise SetupError(
-            f"{_short(base_url)!r} is no base URL.", hint="It looks like http://localhost:8000/v1 or https://host/v1."
+            f"{short(base_url)!r} is no base URL.", hint="It looks like http://localhost:8000/v1 or https://host/v1."
         )
 
 
 def is_official(base_url: str | None) -> bool:
     """True for OpenAI's own endpoint, where every model name is known to us."""
-    if base_url and not _is_url(base_url):
+    if base_url and not is_url(base_url):
         return False
     host = urlsplit(base_url or OFFICIAL_URL).hostname or ""
     return host == "api.openai.com" or host.endswith(".api.openai.com")
-
-
-def _is_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
 
 
 def translate(exc: Exception, *, what: str, setting: str = "OPENAI_API_KEY") -> ModelError:
@@ -103,7 +81,7 @@ def translate(exc: Exception, *, what: str, setting: str = "OPENAI_API_KEY") -> 
     if isinstance(exc, httpx2.RequestError):  # while a streamed body was read
         return _from_transport(exc, what)
     if isinstance(exc, openai.APIResponseValidationError | openai.LengthFinishReasonError | ValueError):
-        return BadAnswer(f"{what}: the answer cannot be read: {_short(str(exc))}")
+        return BadAnswer(f"{what}: the answer cannot be read: {short(str(exc))}")
     if isinstance(exc, openai.ContentFilterFinishReasonError):
         return Refused(f"{what}: the content filter stopped the answer.")
     raise exc
@@ -112,39 +90,19 @@ def translate(exc: Exception, *, what: str, setting: str = "OPENAI_API_KEY") -> 
 def _from_status(exc: APIStatusError, what: str, setting: str) -> ModelError:
     status = exc.status_code
     code, kind = str(exc.code or ""), str(exc.type or "")
-    message = f"{what}: {_short(_words(exc))}"
-    if {code, kind} & NO_CREDIT or status == 402:
-        return OutOfCredit(message, hint="Add credit to the account, then `python main.py resume`.")
+    message = f"{what}: {short(words_of(exc.body, exc.message))}"
+    if {code, kind} & NO_CREDIT:
+        return out_of_credit(message)
     if code in POLICY or kind == "image_generation_user_error":
         return Refused(message)
-    if status in (401, 403):
-        return SetupError(message, hint=f"Check {setting}.")
-    if status == 404:
-        return UnsupportedRequest(message, hint="Check the model name and the base URL.")
-    if status == 429:
-        return RateLimited(message, retry_after=retry_after(exc.response.headers))
-    if status in GATEWAY_TIMEOUTS:
-        return InDoubt(f"{message} (HTTP {status}: a gateway gave up waiting; the work may have been done and billed)")
-    if status in (408, 409) or status >= 500:
-        return Unavailable(f"{message} (HTTP {status})", retry_after=retry_after(exc.response.headers))
-    return UnsupportedRequest(f"{message} (HTTP {status})")
-
-
-def _words(exc: APIStatusError) -> str:
-    """What the service said, in whichever of the usual places it said it."""
-    body = exc.body
-    if isinstance(body, dict):
-        said = body.get("message") or body.get("detail")
-        return str(said) if said else exc.message
-    # Plain text is worth reading; a whole page of HTML is not.
-    return body if isinstance(body, str) and body and not body.lstrip().startswith("<") else exc.message
+    return error_for_status(status, message, exc.response.headers, setting=setting)
 
 
 def _from_transport(cause: BaseException, what: str) -> ModelError:
     """Whether the request had left decides: a call that may have been billed is in doubt."""
     import httpx2
 
-    reason = _short(str(cause)) or type(cause).__name__
+    reason = short(str(cause)) or type(cause).__name__
     if isinstance(cause, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError | httpx2.TooManyRedirects):
         return SetupError(f"{what} cannot be asked: {reason}", hint="Check the base URL.")
     if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError):
@@ -154,28 +112,3 @@ def _from_transport(cause: BaseException, what: str) -> ModelError:
     if isinstance(cause, httpx2.DecodingError):
         return BadAnswer(f"{what}: the answer cannot be unpacked: {reason}")
     return Unavailable(f"{what} cannot be reached: {reason}")
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait as the service asks (``retry-after-ms``, ``Retry-After`` as seconds or date); None if unsaid."""
-    value = headers.get("retry-after")
-    for said, unit in ((headers.get("retry-after-ms"), 1000), (value, 1)):
-        try:
-            seconds = float(said or "") / unit
-        except ValueError:
-            continue
-        if isfinite(seconds):
-            return max(0.0, seconds)
-    try:
-        moment = parsedate_to_datetime(value or "")
-    except (TypeError, ValueError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
-
-
-def _short(text: str) -> str:
-    """One line of at most 300 characters, without keys."""
-    line = " ".join(redact(text).split())
-    return line if len(line) <= 300 else line[:299] + "…"

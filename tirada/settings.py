@@ -48,6 +48,18 @@ class Settings(BaseSettings):
     writer_in_flight: int = Field(4, ge=1, le=64, description="Calls of the GPT writer under way at once.")
     backend: str = Field("draft", description="Backend used when no flag names one.")
     dalle_model: OptionalText = Field(None, description="Image model of --dalle.")
+    stability_api_key: OptionalSecret = Field(None, description="Key for --stability.")
+    stability_base_url: OptionalText = Field(None, description="Another address of Stability's service.")
+    stability_model: OptionalText = Field(None, description="Model of --stability.")
+    bfl_api_key: OptionalSecret = Field(None, description="Key for --flux-api.")
+    bfl_base_url: OptionalText = Field(
+        None, description="Region or address of --flux-api: eu, us, or a URL. Unset: the global one."
+    )
+    flux_api_model: OptionalText = Field(None, description="Model of --flux-api.")
+    stable_diffusion_url: OptionalText = Field(
+        None, description="Server of --sdapi. Unset: http://127.0.0.1:7860."
+    )
+    sdapi_model: OptionalText = Field(None, description="Checkpoint of --sdapi. Unset: the one the server has loaded.")
     images_in_flight: int | None = Field(
         None, ge=1, le=256, description="Images under way at once with a hosted backend. Unset: what it likes."
     )

@@ -1,0 +1,183 @@
+"""The one seam to hosted services other than OpenAI: a session, and its exceptions and statuses as our errors.
+
+Invariant: every request is sent at most once, every answer has a byte cap, and no message holds a key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from models.errors import BadAnswer, InDoubt, ModelError, SetupError, Unavailable
+from models.redaction import register
+from models.wire import error_for_status, is_url, short, words_of
+
+if TYPE_CHECKING:
+    from requests import Response
+    from requests.exceptions import RequestException
+
+#: Seconds to connect; the time to answer is the caller's.
+CONNECT = 10.0
+#: No answer and no image is larger.
+ANSWER_MAX = 128 * 1024 * 1024
+CHUNK = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer, read whole."""
+
+    status: int
+    #: Names in lower case.
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON; raises ValueError where it is none."""
+        return json.loads(self.body)
+
+
+class HttpApi:
+    """Calls one service; thread-safe. ``what`` names it in messages, ``setting`` the key to check."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        what: str,
+        setting: str,
+        headers: Mapping[str, str],
+        timeout: float,
+        connections: int = 8,
+    ) -> None:
+        """Raises SetupError for a base URL that is none. Values of ``headers`` are secrets and are never shown."""
+        if not is_url(base_url):
+            raise SetupError(
+                f"{short(base_url)!r} is no base URL.", hint="It looks like https://host or http://host:7860."
+            )
+        import requests
+        from requests.adapters import HTTPAdapter
+
+        for value in headers.values():
+            register(value, value.removeprefix("Bearer "))
+        self.base_url = base_url.rstrip("/")
+        self.what = what
+        self._setting = setting
+        self._timeout = (CONNECT, timeout)
+        self._headers = dict(headers)
+        self._session = requests.Session()
+        # Neither proxies nor .netrc: a key goes to the service and nowhere else.
+        self._session.trust_env = False
+        adapter = HTTPAdapter(pool_connections=connections, pool_maxsize=connections + 4, max_retries=0)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        payload: Any = None,
+        form: Mapping[str, Any] | None = None,
+        files: Mapping[str, Any] | None = None,
+        accept: str = "application/json",
+        paid: bool = True,
+        secret: bool = True,
+    ) -> Reply:
+        """One request to ``path`` (below the base URL, or a whole URL), answered with a status below 400.
+
+        ``payload`` is sent as JSON, ``form`` and ``files`` as multipart. ``paid`` says whether a lost answer may have
+        cost money: then it is InDoubt, else Unavailable. ``secret=False`` leaves the key out, for links to results.
+        Raises a ModelError for everything else; a status of 400 or more becomes one through ``error``.
+        """
+        reply = self.raw(method, path, payload=payload, form=form, files=files, accept=accept, paid=paid, secret=secret)
+        if reply.status >= 400:
+            raise self.error(reply)
+        return reply
+
+    def raw(
+        self,
+        method: str,
+        path: str,
+        *,
+        payload: Any = None,
+        form: Mapping[str, Any] | None = None,
+        files: Mapping[str, Any] | None = None,
+        accept: str = "application/json",
+        paid: bool = True,
+        secret: bool = True,
+    ) -> Reply:
+        """``call`` that hands back every status, for services that say more in the body."""
+        from requests.exceptions import RequestException
+
+        url = path if "://" in path else f"{self.base_url}/{path.lstrip('/')}"
+        headers = {"Accept": accept, **(self._headers if secret else {})}
+        try:
+            with self._session.request(
+                method,
+                url,
+                json=payload,
+                data=form,
+                files=files,
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return Reply(status=response.status_code, headers=_lower(response), body=self._read(response))
+        except RequestException as exc:
+            raise self._translate(exc, paid=paid) from None
+
+    def error(self, reply: Reply) -> ModelError:
+        """What a status of 400 or more means where the service says nothing more telling."""
+        try:
+            body: object = reply.json()
+        except ValueError:
+            body = reply.body[:2000].decode("utf-8", "replace")
+        message = f"{self.what}: {short(words_of(body, f'HTTP {reply.status}'))}"
+        return error_for_status(reply.status, message, reply.headers, setting=self._setting)
+
+    def object(self, reply: Reply) -> dict[str, Any]:
+        """The body as a JSON object; raises BadAnswer where it is something else."""
+        try:
+            found = reply.json()
+        except ValueError:
+            raise BadAnswer(f"{self.what}: the answer is no JSON.") from None
+        if not isinstance(found, dict):
+            raise BadAnswer(f"{self.what}: the answer is no JSON object.")
+        return found
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _read(self, response: Response) -> bytes:
+        body = bytearray()
+        for chunk in response.iter_content(CHUNK):
+            body += chunk
+            if len(body) > ANSWER_MAX:
+                raise BadAnswer(f"{self.what}: the answer is larger than {ANSWER_MAX // 1024**2} MB.")
+        return bytes(body)
+
+    def _translate(self, exc: RequestException, *, paid: bool) -> ModelError:
+        """Whether the request had left decides: a call that may have been billed is in doubt."""
+        from requests import exceptions
+        from urllib3.exceptions import MaxRetryError, NewConnectionError
+
+        reason = short(str(exc)) or type(exc).__name__
+        if isinstance(exc, exceptions.ConnectTimeout | exceptions.ProxyError | exceptions.SSLError):
+            return Unavailable(f"{self.what} cannot be reached: {reason}")
+        inner = exc.args[0] if exc.args else None
+        if isinstance(inner, MaxRetryError) and isinstance(inner.reason, NewConnectionError):
+            return Unavailable(f"{self.what} cannot be reached: {short(str(inner.reason))}")
+        if isinstance(exc, exceptions.ContentDecodingError):
+            return BadAnswer(f"{self.what}: the answer cannot be unpacked: {reason}")
+        if isinstance(exc, exceptions.InvalidURL | exceptions.InvalidSchema | exceptions.InvalidHeader):
+            return SetupError(f"{self.what} cannot be asked: {reason}", hint=f"Check {self._setting}.")
+        broke_off = f"{self.what} took the request, and its answer never came or broke off: {reason}"
+        return InDoubt(broke_off) if paid else Unavailable(broke_off)
+
+
+def _lower(response: Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
