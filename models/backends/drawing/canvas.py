@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
 from models.backends.drawing.colours import RGB, mix
 
@@ -174,9 +174,13 @@ class Canvas:
         box = self.clip(left, top, right, bottom)
         return Pen(box, self.fine) if box else None
 
-    def ink(self, pen: Pen, colour: RGB, foot: RGB | None = None, *, alpha: float = 1.0) -> None:
-        """Fill what a pen drew with a colour, or a vertical gradient over its box."""
+    def ink(
+        self, pen: Pen, colour: RGB, foot: RGB | None = None, *, alpha: float = 1.0, within: Pen | None = None
+    ) -> None:
+        """Fill what a pen drew (inside what another drew) with a colour, or a vertical gradient over its box."""
         mask = pen.mask.reduce(pen.fine)
+        if within:
+            mask = ImageChops.multiply(mask, within.mask.reduce(within.fine))
         if alpha < 1:
             mask = mask.point([round(i * alpha) for i in range(256)])
         if foot is None:

@@ -80,7 +80,8 @@ def draw(prompt: str, title: str, seed: int, width: int, height: int) -> Image.I
 
 def _place(reading: Reading, rnd: Random) -> str:
     if reading.places:
-        return reading.places[0]
+        snowed_in = reading.places[0] == "meadow" and "snow" in reading.places
+        return "snow" if snowed_in else reading.places[0]
     if any(name in reading.subjects for name in ("bowl", "cup", "bread", "book")):
         return "interior"
     if any(name in reading.subjects for name in ("bottle", "shoe", "fruit", "vase")):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw
+from PIL import Image, ImageDraw
 
 from models.backends.drawing.canvas import Array, Pen
 from models.backends.drawing.colours import RGB, mix, to_lch, tone
@@ -51,7 +51,7 @@ def _trunks(stage: Stage) -> Spot:
         share = k / 4
         colour = palette.depth(0.06 + 0.86 * share)
         ground = floor - u * 0.14 * (1 - share) + hills(gen, stage.w, u * 0.5) * u * 0.05 + u * 0.05 * share
-        pen = canvas.pen(0, 0, stage.w, stage.h)
+        pen = canvas.pen(0, 0, stage.w, float(ground.max()) + u * 0.06)
         if pen:
             _trunk_row(stage, pen, share, float(ground.mean()) + u * 0.05)
             bark = (
@@ -104,8 +104,7 @@ def _bark(stage: Stage, trunks: Pen, share: float, colour: RGB) -> None:
     for _ in range(stage.count(150)):
         long = u * (0.006 + 0.02 * share) * rnd.uniform(0.4, 1)
         marks.ellipse(rnd.uniform(0, stage.w), rnd.uniform(0, stage.h), long, u * (0.0012 + 0.0026 * share))
-    marks.mask = ImageChops.multiply(marks.mask, trunks.mask)
-    stage.canvas.ink(marks, colour, alpha=0.8)
+    stage.canvas.ink(marks, colour, alpha=0.8, within=trunks)
 
 
 def _shafts(stage: Stage) -> None:

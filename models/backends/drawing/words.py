@@ -23,7 +23,7 @@ forest: forest wood woodland jungle rainforest taiga grove pine birch redwood sp
 city: city skyline metropolis downtown skyscraper rooftop urban town megacity tokyo york paris london shanghai hong
     kong berlin chicago cyberpunk building apartment tower-block district high-rise overpass
 street: street alley market bazaar pavement sidewalk crosswalk avenue boulevard shopfront storefront lane cobblestone
-    souk arcade tram traffic neighbourhood taxi subway parade festival crossing corner
+    souk arcade tram traffic neighbourhood taxi subway parade festival
 desert: desert dune sahara mesa cactus oasis savanna savannah badland arid caravan sandstone wadi nomad camel steppe
     outback salt-flat
 space: space astronaut planet galaxy nebula spaceship starship asteroid orbit cosmos cosmic moonscape lunar mars
@@ -157,6 +157,8 @@ _SITTING_TEXT = """
 sitting seated mending reading kneeling crouching fishing resting sits kneels sewing weaving drinking knitting
 meditating writing waiting
 """
+#: What may stand between the colours of one list.
+_JOINERS = frozenset({",", "and", "with", "against", "to", "or"})
 _SITTING = frozenset(_SITTING_TEXT.split())
 
 
@@ -246,7 +248,8 @@ def _colours(tokens: list[str], taken: set[int]) -> tuple[RGB, ...]:
         at += length
     groups: list[list[tuple[int, int, str, RGB]]] = []
     for entry in found:
-        near = bool(groups) and entry[0] - groups[-1][-1][1] <= 3
+        between = tokens[groups[-1][-1][1] : entry[0]] if groups else []
+        near = bool(groups) and all(token in _JOINERS or token in MODIFIERS for token in between)
         if near:
             groups[-1].append(entry)
         else:
