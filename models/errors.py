@@ -9,6 +9,7 @@ ModelError
 ├── RateLimited         429: wait as told, then again
 ├── Unavailable         5xx, connection refused, DNS: again, with backoff
 ├── OutOfCredit         402, insufficient_quota: nothing more is submitted
+├── BudgetReached       the user's own limit: nothing more is submitted
 ├── BadAnswer           invalid JSON, broken image: again a few times, then failed
 └── InDoubt             the request was sent and its answer lost: never repeated silently
 
@@ -75,6 +76,12 @@ class OutOfCredit(ModelError):
     """The account has no credit or quota left."""
 
     kind = "out_of_credit"
+
+
+class BudgetReached(ModelError):
+    """The next call might pass a limit the user has set."""
+
+    kind = "budget"
 
 
 class BadAnswer(ModelError):

@@ -96,11 +96,20 @@ calls = Table(
     Column("estimate", String),
     Column("cost", String),
     Column("usage", JSON),
+    # What a service with job ids needs to be asked for the result again.
+    Column("job", Text),
     Column("error_kind", String),
     Column("error", Text),
     Column("started_at", String, nullable=False),
     Column("finished_at", String),
     Index("calls_by_run", "run_id", "state"),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("amount", String, nullable=False),
 )
 
 decks = Table(
