@@ -36,6 +36,12 @@ class Plan:
     language: str = "en"
     format: str = "png"
     csv: str = ""
+    #: How image files are described: "auto" leaves signed bytes alone, "always", "never".
+    embed: str = "auto"
+    #: What follows a refusal: "skip" the image, or "rewrite" the concept once.
+    on_refusal: str = "skip"
+    #: USD the run may cost, text and images and retries together; empty = no limit of its own.
+    budget: str = ""
     #: The file the concepts were read from, if they were not written by a writer.
     source: str = ""
 
@@ -74,7 +80,7 @@ class ReadyConcept:
 def request_from_json(data: Mapping[str, Any], seed: int | None) -> ImageRequest:
     """An ImageRequest from its stored form."""
     fields = dict(data)
-    for key in ("init_image",):
+    for key in ("init_image", "mask"):
         if fields.get(key):
             fields[key] = Path(fields[key])
     if fields.get("references"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ class BatchOptions:
     seed: int | None = None
     negative: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+    #: Further fields of the ImageRequest: steps, guidance, scheduler, init_image, mask, strength, references.
+    request: Mapping[str, Any] = field(default_factory=dict)
+    embed: str = "auto"
+    on_refusal: str = "skip"
+    budget: Decimal | None = None
     format: str = "png"
     csv: Path = Path("output/batch_prompts.csv")
 
@@ -67,7 +73,7 @@ def _plan(options: BatchOptions, *, concepts: int, images: int, source: str = ""
     if max(concepts, 1) * max(images, 1) > COUNT_MAX:
         raise UsageError(f"{concepts} x {images} images are more than {COUNT_MAX:,} in one run; split it.")
     width, height = options.size
-    request: dict[str, Any] = {"width": width, "height": height, "model": options.model}
+    request: dict[str, Any] = {"width": width, "height": height, "model": options.model, **options.request}
     if options.negative:
         request["negative"] = options.negative
     if options.options:
@@ -83,6 +89,9 @@ def _plan(options: BatchOptions, *, concepts: int, images: int, source: str = ""
         theme=options.theme,
         language=options.language,
         format=options.format,
+        embed=options.embed,
+        on_refusal=options.on_refusal,
+        budget="" if options.budget is None else str(options.budget),
         csv=str(options.csv) if options.only_prompts else "",
         source=source,
     )
