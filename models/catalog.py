@@ -12,14 +12,16 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
 from importlib.resources import files
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from models.errors import SetupError, UnsupportedRequest
-from models.sizes import SizeRule, parse_size
+from models.sizes import SizeRule, parse_size, ratio_sizes
 
 Kind = Literal["image", "text"]
 #: A dated snapshot ("gpt-image-2-2026-04-21") shares the row of the model it is a snapshot of.
@@ -28,7 +30,11 @@ MILLION = Decimal(1_000_000)
 
 
 class Sizes(BaseModel):
-    """The sizes a model renders, as a catalog row writes them."""
+    """The sizes a model renders, as a catalog row writes them.
+
+    ``ratios`` are for services that are told an aspect ratio ("16:9") instead of a size; ``pixels`` is about how many
+    pixels they then render.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,20 +44,52 @@ class Sizes(BaseModel):
     max_pixels: int = 4096 * 4096
     max_side: int = 4096
     max_ratio: float = 64.0
+    min_side: int = 1
+    ratios: tuple[str, ...] = ()
+    pixels: int = 1024 * 1024
 
     def rule(self) -> SizeRule:
         return SizeRule(
-            fixed=tuple(parse_size(size) for size in self.fixed),
+            fixed=(*(parse_size(size) for size in self.fixed), *self.by_ratio()),
             multiple=self.multiple,
             min_pixels=self.min_pixels,
             max_pixels=self.max_pixels,
             max_side=self.max_side,
             max_ratio=self.max_ratio,
+            min_side=self.min_side,
         )
+
+    def by_ratio(self) -> dict[tuple[int, int], str]:
+        """About which size (width, height) each aspect ratio gives -> the ratio to ask for."""
+        return ratio_sizes(self.ratios, self.pixels)
+
+
+class Patches(BaseModel):
+    """How many tokens an input image has: its squares of ``side`` x ``side`` pixels, ``most`` of them at most.
+
+    A small image is enlarged first, twofold at most, until its long side has ``enlarge_to`` pixels; a narrow one counts
+    as a third as wide as it is long.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    side: int
+    most: int
+    enlarge_to: int
+
+    def tokens(self, width: int, height: int) -> int:
+        long = max(width, height)
+        scale = max(Fraction(1), min(Fraction(2), Fraction(self.enlarge_to, long)))
+        short = max(Fraction(min(width, height)), Fraction(long, 3))
+        return min(self.most, ceil(long * scale / self.side) * ceil(short * scale / self.side))
 
 
 class ModelRow(BaseModel):
-    """One model. Prices are USD; ``tokens`` are output tokens of one 1024x1024 image by quality."""
+    """One model. Prices are USD; ``tokens`` are output tokens of one 1024x1024 image by quality.
+
+    ``price`` is that of one image; with ``per_megapixel`` it is that of its first megapixel only, and each further one,
+    and each of a reference image, costs ``per_megapixel``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -66,8 +104,13 @@ class ModelRow(BaseModel):
     qualities: tuple[str, ...] = ()
     default_quality: str = ""
     price: Decimal | None = None
+    per_megapixel: Decimal | None = None
     per_million: Mapping[str, Decimal] = {}
     tokens: Mapping[str, int] = {}
+    #: Tokens of an image that is given to it; None = unknown.
+    input_image: Patches | None = None
+    #: What its option ``input_fidelity`` may be; empty = it has none.
+    input_fidelity: tuple[str, ...] = ()
     reasoning: tuple[str, ...] = ()
     retires: date | None = None
     use: str = ""
@@ -85,9 +128,19 @@ class ModelRow(BaseModel):
     def retired(self, today: date) -> bool:
         return self.retires is not None and self.retires <= today
 
+    def image_price(self, pixels: int, references: Iterable[int] = ()) -> Decimal | None:
+        """USD for an image of so many pixels, made with reference images of so many; None when it is unknown.
+
+        Megapixels (1024x1024) are counted whole, rounded up for each image: an estimate is never too low.
+        """
+        if self.price is None or self.per_megapixel is None:
+            return self.price
+        further = megapixels(pixels) - 1 + sum(megapixels(each) for each in references)
+        return self.price + further * self.per_megapixel
+
     def cost(self, usage: Mapping[str, int]) -> Decimal | None:
         """USD for tokens counted by kind (the keys of ``per_million``); None when a price is missing."""
-        if self.price is not None:
+        if self.price is not None and self.per_megapixel is None:
             return self.price
         total = Decimal(0)
         for kind, count in usage.items():
@@ -95,6 +148,11 @@ class ModelRow(BaseModel):
                 return None
             total += self.per_million.get(kind, Decimal(0)) * count / MILLION
         return total if self.per_million else None
+
+
+def megapixels(pixels: int) -> int:
+    """Megapixels begun, of 1024x1024 pixels each; at least one."""
+    return max(1, -(-pixels // 1024**2))
 
 
 class Catalog:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from models.errors import ModelError
 
@@ -156,6 +156,8 @@ class Capabilities:
     references: int = 0
     #: Paid work has a job id (see ``JobBackend``).
     jobs: bool = False
+    #: It can be watched and stopped while it renders (see ``ServerControls``).
+    progress: bool = False
     #: The ``ImageRequest`` settings it obeys beyond prompt and size, e.g. {"steps", "guidance"}.
     settings: frozenset[str] = frozenset()
     #: The names ``ImageRequest.options`` may hold.
@@ -198,6 +200,30 @@ class JobBackend(ImageBackend, Protocol):
 
     def collect(self, job: str) -> GeneratedImage | None:
         """The image of a job, or None while it is not ready; never paid for again. Raises ModelError."""
+
+
+class Progress(NamedTuple):
+    """How far an image under way is: a share of 0 to 1, and the step of how many; 0 of 0 where they are not known."""
+
+    share: float
+    step: int
+    steps: int
+
+
+class ServerControls(Protocol):
+    """A backend whose server is the user's own (``capabilities.progress``). Thread-safe, also during ``generate``."""
+
+    def models(self) -> list[str]:
+        """The names ``ImageRequest.model`` may have there; none where the server does not say. Raises ModelError."""
+
+    def progress(self) -> Progress | None:
+        """How far the image under way is; None where there is none or the server does not say. Never raises."""
+
+    def interrupt(self) -> None:
+        """Give up what ``generate`` has under way, if anything: it then answers Unavailable.
+
+        Raises ModelError: UnsupportedRequest where the server cannot, and goes on.
+        """
 
 
 class Writer(Protocol):

@@ -18,6 +18,8 @@ Invariant: messages never carry a key; whoever translates a foreign exception re
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 
 class ModelError(Exception):
     """Root of everything a model can do wrong. ``str(error)`` is one line for people."""
@@ -47,9 +49,13 @@ class UnsupportedRequest(ModelError):
 
 
 class Refused(ModelError):
-    """The service's content policy said no."""
+    """The service's content policy said no. ``cost_usd`` is what that cost, where it is known."""
 
     kind = "refused"
+
+    def __init__(self, message: str, *, cost_usd: Decimal | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.cost_usd = cost_usd
 
 
 class RateLimited(ModelError):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from openai import APIStatusError, OpenAI
 
 OFFICIAL_URL = "https://api.openai.com/v1"
+#: What says that an input image is broken.
+FILE_SIGNS = ("invalid image", "invalid_image", "invalid mask", "invalid_mask", "image file")
 #: Codes with which the services say "no credit" on a 429 or 403, and "content policy" on a 400.
 NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 POLICY = {"moderation_blocked", "content_policy_violation", "content_filter"}
@@ -46,7 +48,7 @@ def make_client(*, key: str | None, base_url: str | None, timeout: float, connec
 
 def check_setup(*, key: str | None, base_url: str | None) -> None:
     """Raise SetupError for a key or a base URL that no request can be made with; quick, and without the SDK."""
-    if not key and not base_url:
+    if not key and is_official(base_url):
         raise SetupError("No OpenAI key is set.", hint="Put OPENAI_API_KEY=... into the environment or .env.")
     if key and not re.fullmatch(r"[!-~]+", key):
         raise SetupError("The OpenAI key holds a space or a character that no key has.", hint="Copy it once more.")
@@ -58,10 +60,14 @@ def check_setup(*, key: str | None, base_url: str | None) -> None:
 
 def is_official(base_url: str | None) -> bool:
     """True for OpenAI's own endpoint, where every model name is known to us."""
-    if base_url and not is_url(base_url):
-        return False
-    host = urlsplit(base_url or OFFICIAL_URL).hostname or ""
+    host = host_of(base_url)
     return host == "api.openai.com" or host.endswith(".api.openai.com")
+
+
+def host_of(base_url: str | None) -> str:
+    """The host of an endpoint, in lower case; nothing for what is no URL. None is OpenAI itself."""
+    url = base_url or OFFICIAL_URL
+    return (urlsplit(url).hostname or "") if is_url(url) else ""
 
 
 def translate(exc: Exception, *, what: str, setting: str = "OPENAI_API_KEY") -> ModelError:
@@ -93,9 +99,15 @@ def _from_status(exc: APIStatusError, what: str, setting: str) -> ModelError:
     message = f"{what}: {short(words_of(exc.body, exc.message))}"
     if {code, kind} & NO_CREDIT:
         return out_of_credit(message)
-    if code in POLICY or kind == "image_generation_user_error":
+    if code in POLICY or (kind == "image_generation_user_error" and not _is_about_a_file(exc)):
         return Refused(message)
     return error_for_status(status, message, exc.response.headers, setting=setting)
+
+
+def _is_about_a_file(exc: APIStatusError) -> bool:
+    """OpenAI answers a broken input image with the type of error it has for its policy."""
+    words = " ".join(str(part or "") for part in (exc.code, exc.param, exc.message)).casefold()
+    return any(sign in words for sign in FILE_SIGNS)
 
 
 def _from_transport(cause: BaseException, what: str) -> ModelError:

@@ -70,10 +70,17 @@ BACKENDS: tuple[BackendRow, ...] = (
     BackendRow(
         name="dalle",
         label="OpenAI Images",
-        summary="OpenAI's image models (the flag keeps the name of DALL-E)",
+        summary="OpenAI's image models, or any server that speaks their protocol (the flag keeps the name of DALL-E)",
         target="models.backends.dalle:build",
         paid=True,
-        settings=("OPENAI_API_KEY", "OPENAI_BASE_URL", "DALLE_MODEL"),
+        settings=(
+            "OPENAI_API_KEY",
+            "OPENAI_BASE_URL",
+            "DALLE_MODEL",
+            "OPENAI_IMAGES_BASE_URL",
+            "OPENAI_IMAGES_API_KEY",
+            "OPENAI_IMAGES_FREE",
+        ),
     ),
     BackendRow(
         name="stability",

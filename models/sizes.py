@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from math import ceil, sqrt
 
 from models.errors import UnsupportedRequest
 
@@ -57,6 +58,7 @@ class SizeRule:
     max_pixels: int = MAX_SIDE * MAX_SIDE
     max_side: int = MAX_SIDE
     max_ratio: float = 64.0
+    min_side: int = 1
 
     def allows(self, width: int, height: int) -> bool:
         """True when the model renders exactly this size."""
@@ -67,6 +69,7 @@ class SizeRule:
             and height % self.multiple == 0
             and self.min_pixels <= width * height <= self.max_pixels
             and max(width, height) <= self.max_side
+            and min(width, height) >= self.min_side
             and max(width, height) <= self.max_ratio * min(width, height)
         )
 
@@ -99,7 +102,7 @@ class SizeRule:
     def _fit(self, side: int, other: int) -> int:
         """``other`` moved into what ratio, side and pixel bounds allow beside ``side``, in legal steps."""
         step = self.multiple
-        low = max(_up(ceil(side / self.max_ratio), step), _up(ceil(self.min_pixels / side), step))
+        low = _up(max(ceil(side / self.max_ratio), ceil(self.min_pixels / side), self.min_side), step)
         high = min(int(side * self.max_ratio), self.max_side, self.max_pixels // side) // step * step
         return min(max(other, low), max(high, low))
 
@@ -125,6 +128,21 @@ def _badness(size: tuple[int, int], width: int, height: int) -> tuple[float, flo
     stretch = max(1.0, enlargement(size, width, height))
     kept = min(size[0] * height, size[1] * width) / max(size[0] * height, size[1] * width)
     return round(stretch, 6), round(size[0] * size[1] / kept), size[0] * size[1]
+
+
+def ratio_sizes(ratios: Sequence[str], pixels: int) -> dict[tuple[int, int], str]:
+    """About which size is rendered for each of the aspect ratios ("16:9") -> the ratio, at about so many pixels.
+
+    For services that are told a ratio instead of a size. Raises ValueError for a ratio that is none.
+    """
+    found = {}
+    for ratio in ratios:
+        match = re.fullmatch(r"([1-9]\d{0,3}):([1-9]\d{0,3})", ratio)
+        if match is None:
+            raise ValueError(f"{ratio!r} is no aspect ratio; write it like 16:9")
+        shape = Fraction(int(match[1]), int(match[2]))
+        found[round(sqrt(pixels * shape)), round(sqrt(pixels / shape))] = ratio
+    return found
 
 
 def _up(value: int, step: int) -> int:

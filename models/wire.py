@@ -39,6 +39,8 @@ def error_for_status(status: int, message: str, headers: Mapping[str, str], *, s
         return SetupError(message, hint=f"Check {setting}.")
     if status == 404:
         return UnsupportedRequest(message, hint="Check the model name and the base URL.")
+    if status == 413:
+        return UnsupportedRequest(f"{message} (HTTP 413)", hint="Give smaller images, or fewer of them.")
     if status == 429:
         return RateLimited(message, retry_after=retry_after(headers))
     if status in GATEWAY_TIMEOUTS:

@@ -47,6 +47,7 @@ def test_a_row_is_consistent(row: ModelRow) -> None:
     assert set(row.tokens) <= set(row.qualities)
     assert all(price >= 0 for price in row.per_million.values())
     assert row.price is None or not row.per_million
+    assert row.per_megapixel is None or row.price is not None
     if row.tokens:
         assert set(row.tokens) == set(row.qualities) - {"auto"}
     if row.kind == "image" and row.per_million:
@@ -220,3 +221,13 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(SetupError):
         load_catalog(tmp_path)
+
+
+def test_a_price_by_the_megapixel_counts_whole_ones_and_the_references() -> None:
+    row = OURS.resolve("image", "flux-2-pro")
+    assert row.image_price(64 * 64) == row.image_price(1024 * 1024) == Decimal("0.03")
+    assert row.image_price(1024 * 1024 + 1) == Decimal("0.045")
+    assert row.image_price(2048 * 2048, [512 * 512, 1024 * 1025]) == Decimal("0.03") + 6 * Decimal("0.015")
+    assert row.cost({}) is None
+    assert OURS.resolve("image", "flux-dev").image_price(1440 * 1440, [10**7]) == Decimal("0.025")
+    assert OURS.resolve("image", "gpt-image-2").image_price(1024 * 1024) is None

@@ -181,9 +181,13 @@ def test_a_refused_standard_size_is_not_asked_for_twice(server: OpenAIServer, ma
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"init_image": Path("a.png")}, "start image"),
+        ({"init_image": Path("a.png")}, "no file 'a.png'"),
         ({"strength": 0.0}, "strength"),
-        ({"references": (Path("a.png"),)}, "reference"),
+        ({"references": (Path("a.png"),)}, "no file 'a.png'"),
+        ({"options": {"output_compression": "80"}}, "output_format jpeg or webp"),
+        ({"options": {"output_compression": "101", "output_format": "jpeg"}}, "0 to 100"),
+        ({"options": {"output_compression": "-1", "output_format": "webp"}}, "0 to 100"),
+        ({"options": {"input_fidelity": "high"}}, "input images"),
         ({"loras": (Lora("a"),)}, "LoRA"),
         ({"steps": 20}, "steps"),
         ({"guidance": 0.0}, "guidance"),

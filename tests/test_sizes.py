@@ -16,6 +16,7 @@ from models.sizes import (
     enlargement,
     format_size,
     parse_size,
+    ratio_sizes,
 )
 
 FREE = SizeRule(multiple=16, min_pixels=655_360, max_pixels=8_294_400, max_side=3840, max_ratio=3.0)
@@ -25,6 +26,8 @@ RULES = (
     FREE,
     FIXED,
     SizeRule(multiple=32, min_pixels=256 * 256, max_pixels=1440 * 1440, max_side=1440),
+    SizeRule(multiple=32, max_pixels=1440 * 1440, max_side=1440, min_side=256),
+    SizeRule(fixed=tuple(ratio_sizes(("21:9", "3:2", "1:1", "2:3", "9:21"), 1024 * 1024))),
     SizeRule(multiple=8, max_pixels=2048 * 2048, max_side=2048),
     SizeRule(multiple=64, min_pixels=512 * 512, max_pixels=1024 * 1024, max_side=2048, max_ratio=4.0),
 )
@@ -152,3 +155,21 @@ def test_ways_to_write_a_size(text: str, size: tuple[int, int]) -> None:
 def test_what_is_no_size_says_what_is(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         parse_size(text)
+
+
+def test_no_side_is_shorter_than_the_model_allows() -> None:
+    rule = SizeRule(multiple=32, max_pixels=1440 * 1440, max_side=1440, min_side=256)
+    assert rule.cover(64, 1024) == (256, 1024)
+    assert rule.cover(100, 100) == (256, 256)
+    assert not rule.allows(224, 1024)
+
+
+def test_ratios_become_sizes_of_about_so_many_pixels() -> None:
+    found = ratio_sizes(("16:9", "1:1", "9:16"), 1024 * 1024)
+    assert found == {(1365, 768): "16:9", (1024, 1024): "1:1", (768, 1365): "9:16"}
+
+
+@pytest.mark.parametrize("ratio", ["", "16", "16x9", "0:1", "1:0", "-1:1", "1.5:1", "16:9 "])
+def test_what_is_no_ratio_is_said(ratio: str) -> None:
+    with pytest.raises(ValueError, match="16:9"):
+        ratio_sizes((ratio,), 1024)

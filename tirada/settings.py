@@ -48,6 +48,13 @@ class Settings(BaseSettings):
     writer_in_flight: int = Field(4, ge=1, le=64, description="Calls of the GPT writer under way at once.")
     backend: str = Field("draft", description="Backend used when no flag names one.")
     dalle_model: OptionalText = Field(None, description="Image model of --dalle.")
+    openai_images_base_url: OptionalText = Field(
+        None, description="Another OpenAI-compatible endpoint for --dalle alone; name its model too (DALLE_MODEL)."
+    )
+    openai_images_api_key: OptionalSecret = Field(None, description="Key for --dalle, where it is another one.")
+    openai_images_free: bool = Field(
+        False, description="Images from that endpoint cost nothing, as from a server of your own: true or false."
+    )
     stability_api_key: OptionalSecret = Field(None, description="Key for --stability.")
     stability_base_url: OptionalText = Field(None, description="Another address of Stability's service.")
     stability_model: OptionalText = Field(None, description="Model of --stability.")

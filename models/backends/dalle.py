@@ -6,23 +6,18 @@ followed by a second one.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import difflib
-import io
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
-
 from models import openai_api
+from models.backends import dalle_answer, dalle_inputs, dalle_options
 from models.catalog import Catalog, ModelRow
 from models.contract import Capabilities, GeneratedImage, ImageRequest
-from models.errors import BadAnswer, ModelError, UnsupportedRequest
+from models.errors import BadAnswer, ModelError, SetupError, UnsupportedRequest
 from models.redaction import redact
 from models.sizes import SizeRule, format_size, parse_size
 
@@ -36,45 +31,6 @@ PROMPT_MAX = 32_000
 IN_FLIGHT = 8
 #: No picture is larger (the largest size there is, as an uncompressed PNG in base64, is 44 million characters).
 ANSWER_MAX = 128 * 1024 * 1024
-#: What the options may be; ``quality`` depends on the model.
-OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "quality": (),
-    "background": ("transparent", "opaque", "auto"),
-    "moderation": ("low", "auto"),
-    "output_format": ("png", "webp", "jpeg"),
-}
-#: Settings of a request that this service does not have, and what to call them.
-LACKING = {
-    "init_image": "start image",
-    "strength": "strength",
-    "references": "reference images",
-    "loras": "LoRAs",
-    "steps": "steps",
-    "guidance": "guidance",
-    "scheduler": "scheduler",
-}
-
-
-class _Picture(BaseModel):
-    b64_json: str | None = None
-    revised_prompt: str | None = None
-
-
-class _Answer(BaseModel):
-    data: list[_Picture]
-    #: Read on its own: a picture that was paid for is not thrown away over its bill.
-    usage: Any = None
-
-
-class _InputDetails(BaseModel):
-    text_tokens: int = 0
-    image_tokens: int = 0
-
-
-class _Usage(BaseModel):
-    input_tokens: int
-    output_tokens: int
-    input_tokens_details: _InputDetails | None = None
 
 
 class DalleBackend:
@@ -91,20 +47,34 @@ class DalleBackend:
         model: str | None = None,
         timeout: float = 300,
         max_in_flight: int = IN_FLIGHT,
+        free: bool = False,
+        needs_model: bool = False,
+        key_setting: str = "OPENAI_API_KEY",
     ) -> None:
-        """``timeout`` is the longest silence in seconds; ``base_url`` None is OpenAI itself."""
+        """``timeout`` is the longest silence in seconds; ``base_url`` None is OpenAI itself.
+
+        ``free``: the user says that this endpoint costs nothing. ``needs_model``: our default model means nothing
+        there. ``key_setting`` is where the key comes from, for messages.
+        """
+        self._official = openai_api.is_official(base_url)
+        self._claims_free = free
+        self._free = free and not self._official
         self.capabilities = Capabilities(
             summary="OpenAI's image models, paid by the token; no seeds, no negative prompts",
-            paid=True,
+            paid=not self._free,
             seeds=False,
             negative=False,
             max_batch=1,
             max_in_flight=max_in_flight,
-            options=frozenset(OPTIONS),
+            init_image=True,
+            mask=True,
+            references=dalle_inputs.IMAGES_MAX,
+            options=frozenset(dalle_options.OPTIONS),
         )
         self._key = key
         self._base_url = base_url
-        self._official = openai_api.is_official(base_url)
+        self._needs_model = needs_model
+        self._key_setting = key_setting
         #: What messages call the service.
         self._what = "OpenAI Images" if self._official else f"{self.name} ({redact(base_url or '')})"
         self._catalog = catalog
@@ -112,6 +82,8 @@ class DalleBackend:
         self._timeout = timeout
         #: Models that turned out to render their fallback sizes only.
         self._fixed_sizes: set[str] = set()
+        #: The server answers with links unless it is asked for the picture itself.
+        self._ask_for_base64 = False
         self._client: OpenAI | None = None
         self._lock = threading.Lock()
 
@@ -120,6 +92,11 @@ class DalleBackend:
     def model_for(self, request: ImageRequest) -> str:
         """The model named by the request, the settings or the catalog; snapshots and unknown names stay as typed."""
         name = request.model or self._model
+        if not name and self._needs_model:
+            raise SetupError(
+                f"No image model is named for {redact(self._base_url or '')}.",
+                hint="Name one of that server with --model, or DALLE_MODEL=... in the environment or .env.",
+            )
         if not name:
             return self._catalog.default("image", self.name).id
         row = self._row(name)
@@ -131,14 +108,22 @@ class DalleBackend:
 
     def check(self, request: ImageRequest) -> None:
         openai_api.check_setup(key=self._key, base_url=self._base_url)
+        if self._claims_free and self._official:
+            raise SetupError(
+                "OPENAI_IMAGES_FREE says that images cost nothing, but they come from OpenAI, which bills them.",
+                hint="Take it out, or set OPENAI_IMAGES_BASE_URL to the server that is free.",
+            )
         model = self.model_for(request)
-        for setting, words in LACKING.items():
-            if getattr(request, setting) not in (None, ()):
-                raise UnsupportedRequest(
-                    f"{self.name} takes no {words}.",
-                    hint="Leave it out, or choose a backend that does: `python main.py backends` lists them.",
-                )
-        self._check_options(request.options, model)
+        dalle_options.check_settings(request, self.name)
+        dalle_options.check_options(
+            request.options,
+            name=self.name,
+            model=model,
+            row=self._row(model),
+            official=self._official,
+            edits=dalle_inputs.is_edit(request),
+        )
+        dalle_inputs.check_inputs(request, self.name)
         if not request.prompt.strip():
             raise UnsupportedRequest("The prompt is empty.")
         if len(request.prompt) > PROMPT_MAX:
@@ -147,19 +132,6 @@ class DalleBackend:
             )
         self.render_size(request)
 
-    def _check_options(self, options: Mapping[str, str], model: str) -> None:
-        row = self._row(model)
-        for name, value in options.items():
-            if name not in OPTIONS:
-                close = difflib.get_close_matches(name, OPTIONS, n=1)
-                hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(OPTIONS)}."
-                raise UnsupportedRequest(f"{self.name} has no option {name!r}.", hint=hint)
-            legal = OPTIONS[name] or (row.qualities if row else ())
-            if legal and value not in legal:
-                raise UnsupportedRequest(f"{model} has no {name} {value!r}.", hint=f"Use one of: {', '.join(legal)}.")
-        if options.get("background") == "transparent" and options.get("output_format") == "jpeg":
-            raise UnsupportedRequest("A JPEG cannot be transparent.", hint="Use output_format png or webp.")
-
     def render_size(self, request: ImageRequest) -> tuple[int, int]:
         model = self.model_for(request)
         rule = self._rule(model)
@@ -167,7 +139,9 @@ class DalleBackend:
         return rule.cover(request.width, request.height) if rule else (request.width, request.height)
 
     def price(self, request: ImageRequest) -> Decimal | None:
-        """Tokens of the quality, in proportion to the pixels, and those of the prompt, at the prices of the catalog."""
+        """Tokens of the quality, in proportion to the pixels, and of what is sent, at the prices of the catalog."""
+        if self._free:
+            return Decimal(0)
         row = self._row(self.model_for(request))
         if row is None:
             return None
@@ -178,13 +152,14 @@ class DalleBackend:
         if quality == "auto" and row.tokens:
             # "auto" is documented as the best quality of the model: a budget is kept only if the dearest is reserved.
             tokens = max(row.tokens.values())
-        if tokens is None or "image_out" not in row.per_million:
+        given = dalle_inputs.input_tokens(request, row)
+        if tokens is None or given is None or "image_out" not in row.per_million:
             return None
         width, height = self.render_size(request)
         image_out = ceil(Fraction(tokens * width * height, 1024 * 1024))
         # Bytes, not characters: a character beyond ASCII is more often a token of its own.
-        text_in = ceil(len(request.prompt.encode()) / 4)
-        return row.cost({"text_in": text_in, "image_out": image_out})
+        text_in = ceil(len(request.prompt.encode()) / 4) + given["text_in"]
+        return row.cost({"text_in": text_in, "image_in": given["image_in"], "image_out": image_out})
 
     def _row(self, model: str) -> ModelRow | None:
         row = self._catalog.find("image", model)
@@ -222,27 +197,39 @@ class DalleBackend:
         import openai
 
         row = self._row(model)
-        options = {"quality": row.default_quality if row else "", **request.options}
+        options = dalle_options.as_sent(request.options, row.default_quality if row else "")
+        if self._ask_for_base64:
+            options["response_format"] = "b64_json"
+        asked: dict[str, Any] = {
+            "model": model,
+            "prompt": request.prompt,
+            "n": 1,
+            "size": format_size(size),
+            "extra_body": options,
+        }
+        edits = dalle_inputs.is_edit(request)
+        files = dalle_inputs.uploads(request) if edits else {}
+        images: Any = self._connect().images.with_streaming_response
         try:
-            with self._connect().images.with_streaming_response.generate(
-                model=model,
-                prompt=request.prompt,
-                n=1,
-                size=format_size(size),
-                extra_body={name: value for name, value in options.items() if value},
-            ) as response:
-                body = bytearray()
-                for chunk in response.iter_bytes():
-                    body += chunk
-                    if len(body) > ANSWER_MAX:
-                        raise BadAnswer(f"{self._what}: the answer is larger than {ANSWER_MAX // 1024**2} MB.")
-                return bytes(body)
+            with images.edit(**files, **asked) if edits else images.generate(**asked) as response:
+                return self._body(response.iter_bytes())
         except openai.BadRequestError as exc:
             if _is_about_size(exc) and row and row.fallback_sizes and format_size(size) not in row.fallback_sizes:
                 raise _SizeRefused from exc
-            raise openai_api.translate(exc, what=self._what) from None
+            raise self._translate(exc) from None
         except (openai.OpenAIError, httpx2.HTTPError) as exc:
-            raise openai_api.translate(exc, what=self._what) from None
+            raise self._translate(exc) from None
+
+    def _body(self, chunks: Iterable[bytes]) -> bytes:
+        body = bytearray()
+        for chunk in chunks:
+            body += chunk
+            if len(body) > ANSWER_MAX:
+                raise BadAnswer(f"{self._what}: the answer is larger than {ANSWER_MAX // 1024**2} MB.")
+        return bytes(body)
+
+    def _translate(self, exc: Exception) -> ModelError:
+        return openai_api.translate(exc, what=self._what, setting=self._key_setting)
 
     def _connect(self) -> OpenAI:
         with self._lock:
@@ -257,21 +244,29 @@ class DalleBackend:
 
     def _read(self, body: bytes, model: str) -> GeneratedImage:
         try:
-            answer = _Answer.model_validate_json(body)
-        except ValidationError as exc:
-            # Without the input, which may be anything.
-            raise BadAnswer(f"{self._what}: the answer cannot be read: {exc.errors()[0]['msg']}.") from None
-        if not answer.data or not answer.data[0].b64_json:
-            raise BadAnswer(f"{self._what}: the answer holds no picture.")
-        picture = answer.data[0]
-        data = _decode(picture.b64_json or "", self._what)
-        width, height = _dimensions(data, self._what)
-        usage = _tokens(answer.usage)
+            picture, usage, details = dalle_answer.read(body, what=self._what)
+        except dalle_answer.LinkAnswer as exc:
+            raise self._link(exc) from None
         row = self._row(model)
         cost = row.cost(usage) if row is not None and (usage or row.price is not None) else None
-        details = {"revised_prompt": picture.revised_prompt} if picture.revised_prompt else {}
         return GeneratedImage(
-            image=data, width=width, height=height, model=model, cost_usd=cost, usage=usage, details=details
+            image=picture.data,
+            width=picture.width,
+            height=picture.height,
+            model=model,
+            cost_usd=Decimal(0) if self._free else cost,
+            usage=usage,
+            details=details,
+        )
+
+    def _link(self, exc: dalle_answer.LinkAnswer) -> BadAnswer:
+        """What to say of a link; the picture behind it may be paid for, so asking again is left to the engine."""
+        if self._official or self._ask_for_base64:
+            return BadAnswer(exc.message, hint="It must answer with b64_json; look for such a setting of the server.")
+        self._ask_for_base64 = True
+        return BadAnswer(
+            exc.message,
+            hint="From now on it is asked for b64_json; --option response_format=b64_json does so from the start.",
         )
 
     def close(self) -> None:
@@ -283,14 +278,33 @@ class DalleBackend:
 
 def build(config: BackendConfig) -> DalleBackend:
     """The backend from the settings its row in the registry names."""
+    settings = config.settings
+    own = settings.get("OPENAI_IMAGES_BASE_URL")
+    key, key_setting = _key(settings)
     return DalleBackend(
-        key=config.settings.get("OPENAI_API_KEY"),
-        base_url=config.settings.get("OPENAI_BASE_URL"),
+        key=key,
+        key_setting=key_setting,
+        base_url=own or settings.get("OPENAI_BASE_URL"),
         catalog=config.catalog,
-        model=config.settings.get("DALLE_MODEL"),
+        model=settings.get("DALLE_MODEL"),
         timeout=config.timeout,
         max_in_flight=config.max_in_flight or IN_FLIGHT,
+        free=(settings.get("OPENAI_IMAGES_FREE") or "").casefold() == "true",
+        needs_model=bool(own) and not openai_api.is_official(own),
     )
+
+
+def _key(settings: Mapping[str, str | None]) -> tuple[str | None, str]:
+    """The key, and the setting it comes from. OPENAI_API_KEY is never sent to a host that it was not set for."""
+    own_url, own_key = settings.get("OPENAI_IMAGES_BASE_URL"), settings.get("OPENAI_IMAGES_API_KEY")
+    shared = (
+        not own_url
+        or openai_api.is_official(own_url)
+        or openai_api.host_of(own_url) == openai_api.host_of(settings.get("OPENAI_BASE_URL"))
+    )
+    if own_key or not shared:
+        return own_key, "OPENAI_IMAGES_API_KEY"
+    return settings.get("OPENAI_API_KEY"), "OPENAI_API_KEY"
 
 
 class _SizeRefused(Exception):
@@ -298,45 +312,12 @@ class _SizeRefused(Exception):
 
 
 def _is_about_size(exc: BadRequestError) -> bool:
+    """Whether the size to render was refused, and not that of a file."""
     if exc.param:
         return exc.param == "size"
-    return "size" in exc.message.casefold().replace("'", " ").split()
+    words = set(exc.message.casefold().replace("'", " ").split())
+    return "size" in words and not words & {"mask", "file", "mb", "megabytes"}
 
 
 def _casefolded(names: Sequence[str]) -> set[str]:
     return {name.casefold() for name in names}
-
-
-def _decode(text: str, what: str) -> bytes:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise BadAnswer(f"{what}: the picture is not valid base64.") from None
-    if not data:
-        raise BadAnswer(f"{what}: the picture is empty.")
-    return data
-
-
-def _dimensions(data: bytes, what: str) -> tuple[int, int]:
-    """Width and height as the file itself says; its pixels are not decoded."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture:
-            return picture.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadAnswer(f"{what}: what came is no PNG, JPEG or WebP picture.") from None
-
-
-def _tokens(usage: Any) -> dict[str, int]:
-    """Tokens by the kinds that are priced; empty when the service did not count, or not in a way we know."""
-    try:
-        counted = _Usage.model_validate(usage)
-    except ValidationError:
-        return {}
-    details = counted.input_tokens_details
-    image_in = details.image_tokens if details else 0
-    # All of the output is priced as image: should some of it be text, the cost is a little too high, never too low.
-    tokens = {"text_in": counted.input_tokens - image_in, "image_in": image_in, "image_out": counted.output_tokens}
-    # A server that does not count says 0; that is not the same as free.
-    return tokens if min(tokens.values()) >= 0 and counted.output_tokens else {}

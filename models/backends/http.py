@@ -6,6 +6,7 @@ Invariant: every request is sent at most once, every answer has a byte cap, and 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from models.redaction import register
 from models.wire import error_for_status, is_url, short, words_of
 
 if TYPE_CHECKING:
-    from requests import Response
+    from requests import Response, Session
     from requests.exceptions import RequestException
 
 #: Seconds to connect; the time to answer is the caller's.
@@ -23,6 +24,23 @@ CONNECT = 10.0
 #: No answer and no image is larger.
 ANSWER_MAX = 128 * 1024 * 1024
 CHUNK = 256 * 1024
+
+
+def check_setup(*, key: str | None, base_url: str | None, what: str, setting: str) -> None:
+    """Raise SetupError for a key or a base URL that no request can be made with; quick, and without requests.
+
+    A service at an address of the user's own (``base_url``) may do without a key.
+    """
+    if not key and not base_url:
+        raise SetupError(f"No key for {what} is set.", hint=f"Put {setting}=... into the environment or .env.")
+    if key and not re.fullmatch(r"[!-~]+", key):
+        raise SetupError(f"{setting} holds a space or a character that no key has.", hint="Copy it once more.")
+    if base_url and not is_url(base_url):
+        raise _no_base_url(base_url)
+
+
+def _no_base_url(text: str) -> SetupError:
+    return SetupError(f"{short(text)!r} is no base URL.", hint="It looks like https://host or http://host:7860.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +54,10 @@ class Reply:
 
     def json(self) -> Any:
         """The body as JSON; raises ValueError where it is none."""
-        return json.loads(self.body)
+        try:
+            return json.loads(self.body)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
 
 
 class HttpApi:
@@ -54,10 +75,7 @@ class HttpApi:
     ) -> None:
         """Raises SetupError for a base URL that is none. Values of ``headers`` are secrets and are never shown."""
         if not is_url(base_url):
-            raise SetupError(
-                f"{short(base_url)!r} is no base URL.", hint="It looks like https://host or http://host:7860."
-            )
-        import requests
+            raise _no_base_url(base_url)
         from requests.adapters import HTTPAdapter
 
         for value in headers.values():
@@ -67,7 +85,7 @@ class HttpApi:
         self._setting = setting
         self._timeout = (CONNECT, timeout)
         self._headers = dict(headers)
-        self._session = requests.Session()
+        self._session = _session()
         # Neither proxies nor .netrc: a key goes to the service and nowhere else.
         self._session.trust_env = False
         adapter = HTTPAdapter(pool_connections=connections, pool_maxsize=connections + 4, max_retries=0)
@@ -80,20 +98,21 @@ class HttpApi:
         path: str,
         *,
         payload: Any = None,
-        form: Mapping[str, Any] | None = None,
+        form: Mapping[str, str] | None = None,
         files: Mapping[str, Any] | None = None,
         accept: str = "application/json",
         paid: bool = True,
         secret: bool = True,
     ) -> Reply:
-        """One request to ``path`` (below the base URL, or a whole URL), answered with a status below 400.
+        """One request to ``path`` (below the base URL, or a whole URL), answered with a status below 300.
 
-        ``payload`` is sent as JSON, ``form`` and ``files`` as multipart. ``paid`` says whether a lost answer may have
-        cost money: then it is InDoubt, else Unavailable. ``secret=False`` leaves the key out, for links to results.
-        Raises a ModelError for everything else; a status of 400 or more becomes one through ``error``.
+        ``payload`` is sent as JSON; ``form`` (texts) and ``files`` (what requests takes) as multipart, with or without
+        a file. ``paid`` says whether a lost answer may have cost money: then it is InDoubt, else Unavailable.
+        ``secret=False`` leaves the key out, for links to results. Raises a ModelError for everything else; a status of
+        300 or more becomes one through ``error``.
         """
         reply = self.raw(method, path, payload=payload, form=form, files=files, accept=accept, paid=paid, secret=secret)
-        if reply.status >= 400:
+        if reply.status >= 300:
             raise self.error(reply)
         return reply
 
@@ -103,7 +122,7 @@ class HttpApi:
         path: str,
         *,
         payload: Any = None,
-        form: Mapping[str, Any] | None = None,
+        form: Mapping[str, str] | None = None,
         files: Mapping[str, Any] | None = None,
         accept: str = "application/json",
         paid: bool = True,
@@ -119,8 +138,7 @@ class HttpApi:
                 method,
                 url,
                 json=payload,
-                data=form,
-                files=files,
+                files=_parts(form, files),
                 headers=headers,
                 timeout=self._timeout,
                 allow_redirects=False,
@@ -131,7 +149,10 @@ class HttpApi:
             raise self._translate(exc, paid=paid) from None
 
     def error(self, reply: Reply) -> ModelError:
-        """What a status of 400 or more means where the service says nothing more telling."""
+        """What a status of 300 or more means where the service says nothing more telling."""
+        if reply.status < 400:
+            where = short(reply.headers.get("location", "elsewhere").partition("?")[0])
+            return SetupError(f"{self.what} sends us on to {where}.", hint="Check the base URL: nothing is followed.")
         try:
             body: object = reply.json()
         except ValueError:
@@ -165,18 +186,40 @@ class HttpApi:
         from requests import exceptions
         from urllib3.exceptions import MaxRetryError, NewConnectionError
 
-        reason = short(str(exc)) or type(exc).__name__
-        if isinstance(exc, exceptions.ConnectTimeout | exceptions.ProxyError | exceptions.SSLError):
-            return Unavailable(f"{self.what} cannot be reached: {reason}")
         inner = exc.args[0] if exc.args else None
+        # What is around the reason names the URL, and with it the signature of a link.
+        reason = short(str(inner.reason if isinstance(inner, MaxRetryError) else exc)) or type(exc).__name__
+        # Encryption that breaks while the answer is read comes without a MaxRetryError.
+        unencrypted = isinstance(exc, exceptions.SSLError) and isinstance(inner, MaxRetryError)
+        if unencrypted or isinstance(exc, exceptions.ConnectTimeout | exceptions.ProxyError):
+            return Unavailable(f"{self.what} cannot be reached: {reason}")
         if isinstance(inner, MaxRetryError) and isinstance(inner.reason, NewConnectionError):
-            return Unavailable(f"{self.what} cannot be reached: {short(str(inner.reason))}")
+            return Unavailable(f"{self.what} cannot be reached: {reason}")
         if isinstance(exc, exceptions.ContentDecodingError):
             return BadAnswer(f"{self.what}: the answer cannot be unpacked: {reason}")
         if isinstance(exc, exceptions.InvalidURL | exceptions.InvalidSchema | exceptions.InvalidHeader):
             return SetupError(f"{self.what} cannot be asked: {reason}", hint=f"Check {self._setting}.")
         broke_off = f"{self.what} took the request, and its answer never came or broke off: {reason}"
         return InDoubt(broke_off) if paid else Unavailable(broke_off)
+
+
+def _session() -> Session:
+    import requests
+
+    class Straight(requests.Session):
+        """Has no eye for redirects: even where none is followed, requests would read such an answer whole, uncapped."""
+
+        def get_redirect_target(self, resp: Response) -> None:
+            return None
+
+    return Straight()
+
+
+def _parts(form: Mapping[str, str] | None, files: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Everything as ``files``: a form without a file would be sent url-encoded, which some services refuse."""
+    if form is None and files is None:
+        return None
+    return {**{name: (None, text) for name, text in (form or {}).items()}, **(files or {})}
 
 
 def _lower(response: Response) -> dict[str, str]:

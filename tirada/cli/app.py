@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from tirada import __version__
-from tirada.cli import backends, batch, doctor, history, models, rerun, resume, roles, show
+from tirada.cli import backends, batch, doctor, export, history, models, rerun, resume, roles, show
 from tirada.cli.console import result
 from tirada.errors import UsageError
 
@@ -31,6 +31,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "rerun": rerun.command,
     "history": history.command,
     "show": show.command,
+    "export": export.command,
     "roles": roles.command,
     "backends": backends.command,
     "models": models.command,

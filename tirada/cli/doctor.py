@@ -56,8 +56,8 @@ def _keys(setup: Setup) -> Iterator[Finding]:
     for row in registry.rows():
         for name in row.settings:
             if name.endswith("_KEY"):
-                state = "is set" if setup.settings.value(name) else f"is not set ({row.flag} needs it)"
-                yield "ok", f"{name} {state}"
+                needed = f"{row.flag} needs it" if name == row.settings[0] else f"{row.flag} may do without"
+                yield "ok", f"{name} {'is set' if setup.settings.value(name) else f'is not set ({needed})'}"
 
 
 def _writer(setup: Setup) -> Iterator[Finding]:

@@ -46,7 +46,8 @@ def _price(row: ModelRow) -> str:
     from decimal import Decimal
 
     if row.price is not None:
-        return "free" if row.price == 0 else f"{row.price}"
+        further = f" + {row.per_megapixel}/MP" if row.per_megapixel else ""
+        return "free" if row.price == 0 else f"{row.price}{further}"
     if row.kind == "image" and row.tokens and "image_out" in row.per_million:
         tokens = row.tokens.get(row.default_quality) or next(iter(row.tokens.values()))
         each = row.per_million["image_out"] * tokens / Decimal(1_000_000)

@@ -9,7 +9,7 @@ import hashlib
 import io
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from models.contract import GeneratedImage
 from models.errors import BadAnswer
@@ -20,6 +20,8 @@ from tirada.output.metadata import ImageMetadata, exif_block, parameters_text, x
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+#: Whether metadata goes into the image: "auto" = unless that would break a signature, "never" = into a sidecar instead.
+Embed = Literal["auto", "always", "never"]
 #: Bytes and pixels we are willing to take from a service; below the size at which Pillow itself starts to warn.
 MAX_BYTES = 96 * 1024 * 1024
 MAX_PIXELS = 80_000_000
@@ -61,7 +63,15 @@ class Prepared:
         return hashlib.sha256(self.data).hexdigest()
 
 
-def prepare(image: GeneratedImage, *, width: int, height: int, fmt: ImageFormat, metadata: ImageMetadata) -> Prepared:
+def prepare(
+    image: GeneratedImage,
+    *,
+    width: int,
+    height: int,
+    fmt: ImageFormat,
+    metadata: ImageMetadata,
+    embed: Embed = "auto",
+) -> Prepared:
     """The finished file of that size and format; raises BadAnswer for bytes that are no sound image."""
     wanted = (width, height)
     ready: bytes | None = None
@@ -76,10 +86,14 @@ def prepare(image: GeneratedImage, *, width: int, height: int, fmt: ImageFormat,
     else:
         pixels = image.image
         _check_pixels(*pixels.size)
-    if ready is not None and signed:
-        data, sidecar = ready, xmp_packet(metadata, with_parameters=True)
+    whole = ready is not None and signed
+    data = ready or _encode(_fit(pixels, width, height), fmt)
+    if embed == "never" or (whole and embed == "auto"):
+        sidecar = xmp_packet(metadata, with_parameters=True)
     else:
-        data, sidecar = _describe(ready or _encode(_fit(pixels, width, height), fmt), fmt, metadata)
+        data, sidecar = _describe(data, fmt, metadata)
+        if whole:
+            note = "The service's C2PA signature no longer holds: metadata was embedded (--embed always)."
     return Prepared(
         data=data,
         sidecar=sidecar,

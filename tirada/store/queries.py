@@ -78,6 +78,27 @@ def concepts_of(store: Store, run_id: str, limit: int) -> Sequence[RowMapping]:
         return connection.execute(query).mappings().all()
 
 
+def folders_of(store: Store, run_id: str) -> list[str]:
+    """Names of the folders of a run that hold a finished image, in order."""
+    query = (
+        select(concepts.c.folder)
+        .join(images, images.c.concept_id == concepts.c.id)
+        .where(concepts.c.run_id == run_id, concepts.c.folder.is_not(None), images.c.state == "done")
+        .group_by(concepts.c.id)
+        .order_by(concepts.c.position)
+    )
+    with store.database.read() as connection:
+        return list(connection.execute(query).scalars())
+
+
+def latest_run_with_images(store: Store) -> str | None:
+    """Id of the newest run that has a finished image."""
+    made = select(images.c.id).where(images.c.run_id == runs.c.id, images.c.state == "done").exists()
+    query = select(runs.c.id).where(made).order_by(runs.c.created_at.desc()).limit(1)
+    with store.database.read() as connection:
+        return connection.execute(query).scalar_one_or_none()
+
+
 def resumable(store: Store) -> list[str]:
     """Ids of runs with something left to do, the newest first."""
     doubtful = select(images.c.run_id).where(images.c.state == "in_doubt")

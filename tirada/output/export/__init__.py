@@ -1,0 +1,1 @@
+"""Finished images on their way to somebody else's house: one file per destination."""
