@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING, cast
 
 from models.contract import ImageBackend
 from models.errors import SetupError, UnsupportedRequest
+from models.redaction import redact
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from models.catalog import Catalog
 
 ENTRY_POINTS = "tirada.backends"
@@ -139,6 +142,8 @@ def find(name: str) -> BackendRow:
 
 def build(row: BackendRow, config: BackendConfig) -> ImageBackend:
     """Import and make the backend; raises SetupError naming what to install or to set."""
+    if not row.target and row not in BACKENDS:
+        raise SetupError(f"Backend {row.name!r} {row.summary}.", hint="Mend or remove the package it comes from.")
     if not row.target:
         ready = ", ".join(other.flag for other in BACKENDS if other.target)
         raise SetupError(f"Backend {row.name!r} is not part of this version yet.", hint=f"Use one of {ready}.")
@@ -155,6 +160,20 @@ def build(row: BackendRow, config: BackendConfig) -> ImageBackend:
 
 
 def _announced() -> list[BackendRow]:
+    """The rows of installed packages; one that cannot be loaded stands there with the reason, and stops nobody else."""
     from importlib.metadata import entry_points
 
-    return [cast(BackendRow, point.load()) for point in entry_points(group=ENTRY_POINTS)]
+    return [_load(point) for point in entry_points(group=ENTRY_POINTS)]
+
+
+def _load(point: EntryPoint) -> BackendRow:
+    try:
+        row = point.load()
+        if isinstance(row, BackendRow):
+            return row
+        problem = f"{point.value} is no BackendRow"
+    except Exception as exc:  # noqa: BLE001 - somebody else's package
+        problem = f"{type(exc).__name__}: {exc}"
+    return BackendRow(
+        name=point.name, label=point.name, summary=f"cannot be loaded ({redact(problem)})", target="", paid=False
+    )

@@ -5,6 +5,8 @@ Invariant: every setting has a line in ``.env.example``, and keys are ``SecretSt
 
 from __future__ import annotations
 
+import base64
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -110,6 +112,8 @@ def load_settings() -> Settings:
         why = first["msg"].removeprefix("Value error, ")
         wrong = f"Setting {str(first['loc'][0]).upper()}: {why} (got {first['input']!r})."
         raise SetupError(wrong, hint="See .env.example.") from None
+    except UnicodeDecodeError as exc:
+        raise SetupError(f"The file .env is not UTF-8 text: {exc.reason}.", hint="Save it as UTF-8.") from None
     for field in type(settings).model_fields:
         value = getattr(settings, field)
         if isinstance(value, SecretStr):
@@ -120,9 +124,13 @@ def load_settings() -> Settings:
 
 
 def _credentials(url: str) -> list[str]:
-    """What stands before the host of a URL: user:password, a password that holds an @, or a token alone."""
-    userinfo, at, _ = url.partition("://")[2].partition("/")[0].rpartition("@")
-    return [userinfo, userinfo.partition(":")[2]] if at else []
+    """What stands before the host of a URL, also of a misspelt one: user:password or a token, and as they are sent."""
+    userinfo = re.sub(r"^(\w+:)?/+", "", url.rpartition("@")[0])
+    if not userinfo or "/" in userinfo:
+        return []
+    user, _, password = userinfo.partition(":")
+    sent = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return [userinfo, password or user, sent]
 
 
 def _environment() -> dict[str, str]:

@@ -16,14 +16,6 @@ from tirada.cli import backends, batch, doctor, export, history, models, rerun, 
 from tirada.cli.console import result
 from tirada.errors import UsageError
 
-app = typer.Typer(
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    no_args_is_help=False,
-    rich_markup_mode=None,
-    help="From a theme to a finished, catalogued set of images.",
-)
-
 #: Commands by name, with what their module offers.
 COMMANDS: dict[str, Callable[..., Any]] = {
     "batch": batch.command,
@@ -40,8 +32,26 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 OTHERS = "\n".join(f"  {name:<10}{command.__doc__}" for name, command in COMMANDS.items() if name != "batch")
 EPILOG = f"Other commands (--help after each says more):\n\n\b\n{OTHERS}"
 
-for _name, _command in COMMANDS.items():
-    app.command(_name, epilog=EPILOG if _name == "batch" else None)(_command)
+#: Options of Typer's own about completion in the shell.
+COMPLETION = {"--install-completion", "--show-completion"}
+
+
+def make_app(arguments: list[str]) -> typer.Typer:
+    """The program. What Typer would only parse with the help of pydantic is left out where it is not asked for:
+    that is half of the time of ``--help``.
+    """
+    app = typer.Typer(
+        add_completion=not COMPLETION.isdisjoint(arguments[:1]),
+        pretty_exceptions_enable=False,
+        no_args_is_help=False,
+        rich_markup_mode=None,
+        help="From a theme to a finished, catalogued set of images.",
+    )
+    for name, command in COMMANDS.items():
+        app.command(name, epilog=EPILOG if name == "batch" else None)(command)
+    # Without --help: that of the default command is the one people see.
+    app.callback(add_help_option=False)(_root)
+    return app
 
 
 def _show_version(wanted: bool) -> None:
@@ -50,7 +60,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version."),
 ) -> None:
@@ -58,7 +67,7 @@ def _root(
 
 
 #: What Typer itself handles before any command.
-ROOT_OPTIONS = {"--version", "--install-completion", "--show-completion"}
+ROOT_OPTIONS = {"--version", *COMPLETION}
 
 
 def complete_arguments(arguments: list[str]) -> list[str]:
@@ -71,5 +80,5 @@ def complete_arguments(arguments: list[str]) -> list[str]:
     if first.startswith("-") or first[:1].isdigit():
         return ["batch", *arguments]
     close = difflib.get_close_matches(first, COMMANDS, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(COMMANDS)}"
+    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(COMMANDS)}."
     raise UsageError(f"{first!r} is neither a COUNT nor a command; {hint} Try: python main.py --help")

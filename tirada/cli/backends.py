@@ -34,7 +34,7 @@ def _state(row: BackendRow, settings: object) -> str:
 
     assert isinstance(settings, Settings)
     if not row.target:
-        return "not yet"
+        return "not yet" if row in registry.BACKENDS else "broken"
     if row.settings and not any(settings.value(name) for name in row.settings if name.endswith(("_KEY", "_URL"))):
         return f"needs {row.settings[0]}"
     return "ready"

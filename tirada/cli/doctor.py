@@ -63,7 +63,7 @@ def _keys(setup: Setup) -> Iterator[Finding]:
 def _writer(setup: Setup) -> Iterator[Finding]:
     try:
         setup.choose_writer(None, setup.settings.writer_language)
-        yield "ok", f"Writer: {setup.writer_name} {setup.writer_model()}"
+        yield "ok", f"Writer: {setup.writer_label()}"
     except (ModelError, TiradaError) as exc:
         yield "problem", str(exc)
 

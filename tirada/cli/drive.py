@@ -166,7 +166,7 @@ def _tell_plan(setup: Setup, plan: Plan, estimate: Estimate, as_json: bool) -> N
     facts: dict[str, Any] = {
         "prompts": plan.concepts,
         "images": plan.concepts * plan.images,
-        "writer": " ".join(filter(None, [setup.writer_name or "file", setup.writer_model()])),
+        "writer": setup.writer_label(),
         "roles": list(plan.roles),
         "theme": plan.theme,
         "language": plan.language,

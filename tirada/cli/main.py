@@ -68,12 +68,13 @@ def run() -> None:
 
 
 def _program(arguments: list[str]) -> int:
-    from tirada.cli.app import app, complete_arguments
+    from tirada.cli.app import complete_arguments, make_app
 
     if arguments and re.fullmatch(r"-\d+", arguments[0]):
         raise UsageError(f"COUNT must be 1 to 100,000, not {arguments[0]}.")
+    arguments = complete_arguments(arguments)
     try:
-        code = app(complete_arguments(arguments), prog_name="python main.py", standalone_mode=True)
+        code = make_app(arguments)(arguments, prog_name="python main.py", standalone_mode=True)
     except SystemExit as exc:
         code = exc.code
     return code if isinstance(code, int) else ExitStatus.DONE if code is None else ExitStatus.FAILED

@@ -33,8 +33,9 @@ def command(
     from tirada.settings import load_settings
     from tirada.workflows.batch import BatchOptions, plan_rerun
 
-    if not path.exists():
-        raise NotFound(f"There is no file {str(path)!r}.")
+    file = path / "info.json" if path.is_dir() else path
+    if not file.exists():
+        raise NotFound(f"There is no file {str(file)!r}.")
     try:
         info = read_info(path)
     except ValueError as exc:

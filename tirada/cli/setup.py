@@ -114,7 +114,9 @@ class Setup:
         """The concepts of a prompt file; what is wrong with a line is said, and the rest is used."""
         from tirada.output.prompt_files import read_concepts
 
-        if not path.is_file():
+        if path.is_dir():
+            raise UsageError(f"{str(path)!r} is a folder; --from takes a CSV, JSONL or text file.")
+        if not path.exists():
             raise NotFound(f"There is no file {str(path)!r}.")
         try:
             found = read_concepts(path)
@@ -182,6 +184,11 @@ class Setup:
     def _sample_writer(self) -> Writer | None:
         """The chosen writer as one that is only asked for its name and price."""
         return None if self.writer_name is None else self.make_writer(_Nothing())
+
+    def writer_label(self) -> str:
+        """The writer and its text model, as people read it."""
+        names = dict.fromkeys([self.writer_name or "file", self.writer_model()])
+        return " ".join(name for name in names if name)
 
     # --- parts
 

@@ -10,9 +10,21 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
-from models.errors import BadAnswer, InDoubt, ModelError
+from models.errors import (
+    InDoubt,
+    ModelError,
+    OutOfCredit,
+    RateLimited,
+    Refused,
+    SetupError,
+    Unavailable,
+    UnsupportedRequest,
+)
 from models.redaction import redact
 from tirada.store.store import Store, new_id
+
+#: Errors with which a service says that it did not do the work.
+NOT_BILLED = (SetupError, UnsupportedRequest, Refused, RateLimited, Unavailable, OutOfCredit)
 
 
 class Ledger:
@@ -67,8 +79,8 @@ class Ledger:
         with self._lock:
             estimate = self._estimates.pop(call, None)
             doubtful = isinstance(error, InDoubt)
-            # A useless answer was billed like a good one, and a lost one may have been.
-            if cost is None and (error is None or isinstance(error, InDoubt | BadAnswer)):
+            # A useless answer was billed like a good one, a lost one may have been, and so may one that met a bug.
+            if cost is None and not isinstance(error, NOT_BILLED):
                 cost = estimate
             self.spent += cost or Decimal(0)
         return {

@@ -6,22 +6,16 @@ Invariant: a paid call is written down before it leaves; an image whose outcome 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from typing import Any
 
 from models.contract import GeneratedImage, ImageBackend
 from models.errors import ModelError, Unavailable
 from models.redaction import redact
 from tirada.engine.events import ImageFailed, Retrying
-from tirada.engine.retry import Action, Decision, decide
+from tirada.engine.retry import Action, BugError, Decision, decide
 from tirada.engine.source import Job, JobSource
 from tirada.engine.state import RunState
-
-
-class BugError(ModelError):
-    """A backend raised what it should not have; the item fails, the run goes on, the traceback is kept."""
-
-    kind = "bug"
+from tirada.errors import StoreError, reason
 
 
 class Delivered:
@@ -32,9 +26,15 @@ class Delivered:
     def __init__(self, job: Job, image: GeneratedImage, attempt: int, settled: dict[str, Any] | None) -> None:
         self.job = job
         self.image = image
+        #: The try of this sitting, from 1; 0 for what an earlier one received.
         self.attempt = attempt
         #: What settles the paid call, to be written down with the state "received".
         self.settled = settled
+
+    @property
+    def attempts(self) -> int:
+        """Tries of all sittings."""
+        return self.job.tried + self.attempt
 
 
 class Renderer:
@@ -49,8 +49,11 @@ class Renderer:
         self._settle = settle
 
     def loop(self, deliver: Callable[[Delivered], None]) -> None:
-        while jobs := self._source.next_jobs(self._backend.capabilities.max_batch):
-            self.render(jobs, deliver)
+        try:
+            while jobs := self._source.next_jobs(self._backend.capabilities.max_batch):
+                self.render(jobs, deliver)
+        except (OSError, StoreError) as exc:
+            self._state.halt("disk", f"The images cannot be kept: {reason(exc)}.")
 
     def render(self, jobs: Sequence[Job], deliver: Callable[[Delivered], None], attempt: int = 1) -> None:
         """Render jobs until each is delivered, failed, or left to a later run because this one halts."""
@@ -60,7 +63,7 @@ class Renderer:
             again: list[tuple[Job, Decision, ModelError]] = []
             for job, call, outcome in zip(jobs, calls, outcomes, strict=True):
                 if isinstance(outcome, GeneratedImage):
-                    self._state.service_answered()
+                    self._state.service_answered("image")
                     deliver(Delivered(job, outcome, attempt, self._settled(call, outcome)))
                 elif (decision := self._give_up(job, call, outcome, attempt)) is not None:
                     again.append((job, decision, outcome))
@@ -78,12 +81,15 @@ class Renderer:
             model=self._backend.model_for(job.request),
             estimate=self._backend.price(job.request),
         )
-        self._state.parts.store.submit_image(job.image_id, attempt, call)
+        self._state.parts.store.submit_image(job.image_id, job.tried + attempt, call)
         return str(call["id"])
 
     def _generate(self, jobs: Sequence[Job]) -> Sequence[GeneratedImage | ModelError]:
         try:
-            return self._backend.generate([job.request for job in jobs])
+            outcomes = self._backend.generate([job.request for job in jobs])
+            if len(outcomes) != len(jobs) or not all(isinstance(one, GeneratedImage | ModelError) for one in outcomes):
+                raise TypeError(f"backend {self._backend.name!r} answered {len(jobs)} requests with {outcomes!r:.200}")
+            return outcomes
         except ModelError as exc:
             return [exc] * len(jobs)
         except Exception as exc:  # noqa: BLE001 - one item's failure never ends the batch
@@ -98,7 +104,7 @@ class Renderer:
     def _give_up(self, job: Job, call: str | None, error: ModelError, attempt: int) -> Decision | None:
         """Write an error down. Returns the decision when the job is to be tried again, else None."""
         state = self._state
-        decision = decide(error, attempt, state.options.retry)
+        decision = decide(error, attempt, state.options.retry, proven=state.proven("image"))
         settled = None
         if call is not None:
             settled = state.parts.ledger.settled(call, cost=getattr(error, "cost_usd", None), error=error)
@@ -107,10 +113,10 @@ class Renderer:
                 job.image_id,
                 decision.state,
                 settled=settled,
-                attempts=attempt,
+                attempts=job.tried + attempt,
                 error_kind=error.kind,
                 error=redact(str(error)),
-                **_cost(settled),
+                **({} if self._paid else {"cost": "0"}),
             )
             state.count(**{decision.state: 1})
             state.emit(ImageFailed(job.concept.folder, job.position, error.kind, str(error)))
@@ -118,12 +124,12 @@ class Renderer:
                 state.service_failed(error)
             self._settle(job)
             return None
-        if settled is not None or decision.action is Action.HALT:
-            state.parts.store.set_image(job.image_id, "planned", settled=settled, attempts=attempt)
         if decision.action is Action.HALT:
+            # Before anything is written: until then others would go on submitting.
             state.halt(error.kind, str(error))
-            return None
-        return decision
+        if settled is not None or decision.action is Action.HALT:
+            state.parts.store.set_image(job.image_id, "planned", settled=settled, attempts=job.tried + attempt)
+        return decision if decision.action is Action.RETRY else None
 
     def _pause(self, again: Sequence[tuple[Job, Decision, ModelError]], attempt: int) -> None:
         wait = max(decision.wait for _, decision, _ in again)
@@ -134,10 +140,3 @@ class Renderer:
             self._state.hold_everyone(wait)
         else:
             self._state.wait(wait)
-
-
-def _cost(settled: dict[str, Any] | None) -> dict[str, Any]:
-    """What a failed attempt cost belongs to the image too, if it cost anything."""
-    if settled is None or not settled["cost"] or Decimal(settled["cost"]) == 0:
-        return {}
-    return {"cost": settled["cost"]}

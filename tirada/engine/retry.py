@@ -22,6 +22,12 @@ from models.errors import (
 )
 
 
+class BugError(ModelError):
+    """A backend or writer raised what it should not have; the item fails, the run goes on, the traceback is kept."""
+
+    kind = "bug"
+
+
 class Action(Enum):
     """What happens to the item, and to the run."""
 
@@ -54,13 +60,18 @@ class Decision:
     everyone: bool = False
 
 
-def decide(error: ModelError, attempt: int, policy: RetryPolicy, *, text: bool = False) -> Decision:
+def decide(
+    error: ModelError, attempt: int, policy: RetryPolicy, *, text: bool = False, proven: bool = False
+) -> Decision:
     """The engine's answer to an error on the given attempt (the first is 1).
 
     A ``text`` call in doubt costs a fraction of a cent, which is counted as spent: it is asked again. An image is not.
-    A text that stays bad was asked for again by its writer already, with the fault named.
+    A text that stays bad was asked for again by its writer already, with the fault named. Where the service is
+    ``proven`` to work, what it does not support is that item only, and the run goes on.
     """
     match error:
+        case UnsupportedRequest() if proven:
+            return Decision(Action.FAIL)
         case SetupError() | UnsupportedRequest() | OutOfCredit():
             return Decision(Action.HALT)
         case Refused():

@@ -17,7 +17,7 @@ from tirada.engine.finishing import write_folder
 from tirada.engine.plan import Plan, ReadyConcept
 from tirada.engine.rendering import Renderer
 from tirada.engine.report import Report, make_report
-from tirada.engine.saving import Saver
+from tirada.engine.saving import Saver, spool_path
 from tirada.engine.source import JobSource
 from tirada.engine.state import EngineOptions, Parts, RunState
 from tirada.engine.writing import BriefSource, WriteStage, planned, recover_prompts
@@ -26,6 +26,8 @@ from tirada.output.atomic import sweep_temps
 
 #: Concepts written ahead of the render stage, at most.
 AHEAD = 16
+#: Failures that say nothing about the item: a resume tries these again.
+FORGIVEN = ("unavailable", "rate_limited")
 #: Ready concepts stored in one transaction.
 CHUNK = 500
 
@@ -38,7 +40,9 @@ class Run:
 
     def interrupt(self) -> None:
         """Finish what is in flight, write the info files, stop. May be called from a signal handler."""
-        self.state.halt("interrupted", "Interrupted: what is in flight is finished first.")
+        # On a thread of its own: the handler may have cut in where the main thread holds a lock of stderr.
+        message = "Interrupted: what is in flight is finished first."
+        threading.Thread(target=self.state.halt, args=("interrupted", message), name="halt", daemon=True).start()
 
     def _begin(self, ready: Sequence[ReadyConcept]) -> str:
         """Write down everything that a resume needs; until then the run does not count as begun."""
@@ -55,8 +59,13 @@ class Run:
     def _go_on(self) -> str:
         """Make an interrupted run ready again; returns a line about calls whose outcome nobody knows, or nothing."""
         store, run_id = self.state.parts.store, self.state.run_id
+        for image in store.submitted_images(run_id):
+            # Killed between the answer and its row: what was received is not paid for again.
+            if image["folder"] and spool_path(self.state.parts.output / image["folder"], image["position"]).exists():
+                store.receive_late(image["id"])
         doubtful, cost = store.doubt_open_work(run_id)
         again = store.reset_images(run_id, ("submitted", "in_doubt"))
+        store.forgive(run_id, FORGIVEN)
         store.reopen_concepts(run_id)
         store.start_run(run_id)
         if not doubtful and not again:
@@ -102,7 +111,7 @@ class Run:
         state = self.state
         ready: queue.Queue[str | None] = queue.Queue(maxsize=AHEAD)
         saver = Saver(state)
-        source = JobSource(state, ready, saver.collect)
+        source = JobSource(state, ready, collect=saver.collect, finish=saver.finish)
         renderer = Renderer(state, source, saver.settle)
         saver.connect(source, renderer)
         first = [state.thread("feed", lambda: self._feed(have, ready)), *self._writers(have, ready)]
@@ -141,8 +150,16 @@ class Run:
                 folder = self.state.parts.output / row["folder"]
                 if folder.is_dir():
                     sweep_temps(folder)
+                    self._sweep_received(folder, row["id"])
             if not self.state.put(ready, row["id"]):
                 return
+
+    def _sweep_received(self, folder: Path, concept_id: str) -> None:
+        """Remove bytes put aside of images that are finished by now."""
+        if left := set(folder.glob(".*.received")):
+            images = self.state.parts.store.open_images(concept_id)
+            for path in left - {spool_path(folder, i["position"]) for i in images if i["state"] == "received"}:
+                path.unlink(missing_ok=True)
 
 
 def _given_first(given: Sequence[int | None] | None, dealt: Sequence[int | None]) -> list[int | None]:
@@ -173,6 +190,5 @@ def run_lock(output: Path, run_id: str) -> Iterator[None]:
     try:
         yield
     finally:
+        # The file stays: who removes it lets two processes in, one that had opened it and one that makes a new one.
         lock.release()
-        with contextlib.suppress(OSError):
-            Path(lock.lock_file).unlink()

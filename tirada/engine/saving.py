@@ -6,7 +6,10 @@ kill at any instant loses nothing that was received and leaves no half file.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +19,10 @@ from models.redaction import redact
 from tirada.engine.events import ImageDone, ImageFailed
 from tirada.engine.finishing import finish_folder
 from tirada.engine.rendering import Delivered, Renderer
-from tirada.engine.source import Job, JobSource
+from tirada.engine.source import ActiveConcept, Job, JobSource
 from tirada.engine.state import RunState
 from tirada.errors import StoreError, reason
-from tirada.output.atomic import write_bytes
+from tirada.output.atomic import fsync_folder, write_bytes
 from tirada.output.folders import EXTENSIONS, image_name
 from tirada.output.image_files import prepare
 from tirada.output.metadata import ImageMetadata
@@ -43,15 +46,16 @@ class Saver:
 
     def deliver(self, item: Delivered) -> None:
         """Take an image over; waits when saving lags behind. What was rendered is saved even when the run halts."""
-        self._queue.put(item)
+        if self._put_aside(item):
+            self._queue.put(item)
 
     def collect(self, job: Job, row: RowMapping) -> bool:
         """Resume an image that an earlier sitting received: True when its bytes are still there to be saved."""
-        spool = _spool(job)
+        spool = spool_path(job.concept.folder, job.position)
         if not spool.exists():
             return False
         image = GeneratedImage(image=spool.read_bytes(), width=0, height=0, seed=row["seed"], model=row["model"] or "")
-        self.deliver(Delivered(job, image, max(1, row["attempts"]), None))
+        self._queue.put(Delivered(job, image, 0, None))
         return True
 
     def close(self) -> None:
@@ -63,6 +67,8 @@ class Saver:
         while (item := self._queue.get()) is not None:
             try:
                 self._save_one(item)
+            except (OSError, StoreError) as exc:
+                self._cannot_save(item, exc)
             except Exception as exc:  # noqa: BLE001 - a saver that dies would leave the renderers waiting for ever
                 self._state.bug(exc)
                 self._state.halt("bug", f"{type(exc).__name__}: {exc}")
@@ -76,7 +82,7 @@ class Saver:
             self._render_again(item, exc)
             return
         except (OSError, StoreError) as exc:
-            self._state.halt("disk", f"{job.concept.folder.name}, image {job.position} cannot be saved: {reason(exc)}.")
+            self._cannot_save(item, exc)
             return
         except Exception as exc:  # noqa: BLE001 - one item's failure never ends the batch
             self._state.bug(exc)
@@ -85,23 +91,52 @@ class Saver:
 
     def settle(self, job: Job) -> None:
         """Count the image as settled; the last one of a concept finishes its folder."""
-        if not job.concept.settle_one():
-            return
+        if job.concept.settle_one():
+            self.finish(job.concept)
+
+    def finish(self, concept: ActiveConcept) -> None:
+        """Every image of the concept is settled: write what became of it."""
         assert self._source is not None
         try:
-            finish_folder(self._state, job.concept)
+            finish_folder(self._state, concept)
         except (OSError, StoreError) as exc:
-            self._state.halt("disk", f"{job.concept.folder.name} cannot be finished: {reason(exc)}.")
+            self._state.halt("disk", f"{concept.folder.name} cannot be finished: {reason(exc)}.")
             return
-        self._source.forget(job.concept)
+        self._source.forget(concept)
+
+    def _put_aside(self, item: Delivered) -> bool:
+        """Get a service's bytes out of memory at once, where a kill would lose them; False when that cannot be done."""
+        if item.settled is None or not isinstance(item.image.image, bytes):
+            return True
+        spool = spool_path(item.job.concept.folder, item.job.position)
+        temp = spool.with_name(f"{spool.name}.{secrets.token_hex(6)}.tmp")
+        try:
+            temp.write_bytes(item.image.image)
+            temp.replace(spool)
+        except OSError as exc:
+            with contextlib.suppress(OSError):
+                temp.unlink(missing_ok=True)
+            self._cannot_save(item, exc)
+            # The picture is lost, but not what it cost.
+            with contextlib.suppress(StoreError):
+                self._state.parts.store.set_image(item.job.image_id, "planned", settled=item.settled)
+            return False
+        return True
 
     def _receive(self, item: Delivered) -> None:
-        """Put a service's bytes aside, then settle the call that paid for them."""
-        if isinstance(item.image.image, bytes) and item.settled is not None:
-            _spool(item.job).write_bytes(item.image.image)
-        if item.settled is not None:
-            columns = {"attempts": item.attempt, "model": item.image.model, "cost": item.settled["cost"]}
-            self._state.parts.store.set_image(item.job.image_id, "received", settled=item.settled, **columns)
+        """Make sure of the bytes that were put aside, then settle the call that paid for them."""
+        if item.settled is None:
+            return
+        if isinstance(item.image.image, bytes):
+            with spool_path(item.job.concept.folder, item.job.position).open("r+b") as file:
+                os.fsync(file.fileno())
+            fsync_folder(item.job.concept.folder)
+        columns = {"attempts": item.attempts, "model": item.image.model}
+        self._state.parts.store.set_image(item.job.image_id, "received", settled=item.settled, **columns)
+
+    def _cannot_save(self, item: Delivered, exc: BaseException) -> None:
+        job = item.job
+        self._state.halt("disk", f"{job.concept.folder.name}, image {job.position} cannot be saved: {reason(exc)}.")
 
     def _finish(self, item: Delivered) -> None:
         state, job = self._state, item.job
@@ -132,11 +167,11 @@ class Saver:
             "rendered_height": prepared.rendered_height,
         }
         if item.settled is None:
-            columns |= {"attempts": item.attempt, "model": item.image.model}
+            columns |= {"attempts": item.attempts, "model": item.image.model}
             if item.image.cost_usd is not None:
                 columns["cost"] = str(item.image.cost_usd)
         state.parts.store.set_image(job.image_id, "done", error_kind=None, error=None, **columns)
-        _spool(job).unlink(missing_ok=True)
+        spool_path(job.concept.folder, job.position).unlink(missing_ok=True)
         state.count(done=1)
         state.emit(ImageDone(path, item.image.cost_usd))
 
@@ -163,13 +198,19 @@ class Saver:
 
     def _render_again(self, item: Delivered, error: ModelError) -> None:
         """The bytes are no sound image: ask again on this very thread, bounded like any other try."""
-        _spool(item.job).unlink(missing_ok=True)
+        spool_path(item.job.concept.folder, item.job.position).unlink(missing_ok=True)
         assert self._renderer is not None
-        if item.attempt < self._state.options.retry.tries and not self._state.stopping:
-            self._renderer.render([item.job], self._save_one, attempt=item.attempt + 1)
+        if item.attempt < self._state.options.retry.tries:
+            # To be made once more, in a later sitting where this one halts.
+            self._state.parts.store.set_image(item.job.image_id, "planned")
+            self._renderer.render([item.job], self._save_now, attempt=item.attempt + 1)
             return
         self._fail(item, error.kind, str(error))
         self.settle(item.job)
+
+    def _save_now(self, item: Delivered) -> None:
+        if self._put_aside(item):
+            self._save_one(item)
 
     def _fail(self, item: Delivered, kind: str, message: str) -> None:
         job = item.job
@@ -178,5 +219,6 @@ class Saver:
         self._state.emit(ImageFailed(job.concept.folder, job.position, kind, redact(message)))
 
 
-def _spool(job: Job) -> Path:
-    return job.concept.folder / f".{job.position}.received"
+def spool_path(folder: Path, position: int) -> Path:
+    """Where the bytes of an image lie, as the service sent them, until its file is finished."""
+    return folder / f".{position}.received"

@@ -51,17 +51,26 @@ class Job:
     image_id: int
     position: int
     request: ImageRequest
+    #: Tries of earlier sittings.
+    tried: int = 0
 
 
 class JobSource:
     """Takes concept ids off a queue (None ends it) and turns them into jobs; safe to call from many threads."""
 
     def __init__(
-        self, state: RunState, ready: queue.Queue[str | None], collect: Callable[[Job, RowMapping], bool]
+        self,
+        state: RunState,
+        ready: queue.Queue[str | None],
+        *,
+        collect: Callable[[Job, RowMapping], bool],
+        finish: Callable[[ActiveConcept], None],
     ) -> None:
+        """``collect`` saves an image that was received earlier, ``finish`` a concept with nothing left to be made."""
         self._state = state
         self._ready = ready
         self._collect = collect
+        self._finish = finish
         self._lock = threading.Lock()
         self._jobs: Iterator[Job] = iter(())
         self._spare: Job | None = None
@@ -119,8 +128,9 @@ class JobSource:
         row = store.concept(concept_id)
         output = state.parts.output
         if row["folder"] is None:
-            folder = make_folder(output, row["title"], date.today())
-            store.update_concept(concept_id, folder=folder.name)
+            folder = make_folder(
+                output, row["title"], date.today(), announce=lambda name: store.update_concept(concept_id, folder=name)
+            )
         else:
             folder = output / row["folder"]
             folder.mkdir(parents=True, exist_ok=True)
@@ -129,9 +139,12 @@ class JobSource:
         concept = ActiveConcept(row, folder, total, waiting)
         self._active[concept.id] = concept
         state.add_folder(folder)
+        if not waiting:
+            # Cut off between its last image and its files.
+            self._finish(concept)
         for image in store.open_images(concept_id):
             request = request_from_json(concept.request, image["seed"])
-            job = Job(concept, image["id"], image["position"], request)
+            job = Job(concept, image["id"], image["position"], request, image["attempts"])
             if image["state"] == "received" and self._collect(job, image):
                 continue
             yield job

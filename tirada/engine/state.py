@@ -5,6 +5,7 @@ Invariant: a run halts for one reason, the first one; after it nothing more is s
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import shutil
 import threading
@@ -14,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from models.contract import Dealer, ImageBackend, Novelty, Role, Writer
 from models.errors import ModelError
@@ -26,6 +27,7 @@ from tirada.engine.retry import RetryPolicy
 from tirada.store.store import Store
 
 T = TypeVar("T")
+Service = Literal["text", "image"]
 #: How often a stage that waits looks whether the run halts, in seconds.
 TICK = 0.1
 #: Tracebacks of bugs kept for the end of the run.
@@ -87,13 +89,15 @@ class RunState:
         self.folders: list[Path] = []
         self.bugs: list[str] = []
         self._down_in_a_row = 0
+        self._proven: set[Service] = set()
         self._not_before = 0.0
 
     # --- telling
 
     def emit(self, event: Event) -> None:
         """Tell the listener; one event at a time."""
-        with self._lock:
+        # Who listens may have gone (a closed pipe); that is no reason to stop working.
+        with self._lock, contextlib.suppress(OSError, ValueError):
             self.listener(event)
 
     def count(self, **figures: int) -> None:
@@ -163,9 +167,14 @@ class RunState:
         )
         return False
 
-    def service_answered(self) -> None:
+    def service_answered(self, kind: Service) -> None:
         with self._lock:
             self._down_in_a_row = 0
+            self._proven.add(kind)
+
+    def proven(self, kind: Service) -> bool:
+        """Did the service do anything in this sitting? Then what it cannot do is a matter of the single item."""
+        return kind in self._proven
 
     def service_failed(self, error: ModelError) -> None:
         """An item was given up because the service is unavailable; after a few in a row the run halts."""

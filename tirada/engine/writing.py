@@ -18,7 +18,7 @@ from models.errors import ModelError
 from models.redaction import redact
 from models.roles import make_briefs
 from tirada.engine.events import ConceptFailed, ConceptWritten, PromptsSaved, Retrying
-from tirada.engine.retry import Action, Decision, decide
+from tirada.engine.retry import Action, BugError, Decision, decide
 from tirada.engine.state import RunState
 from tirada.errors import OutputError, StoreError, reason
 from tirada.output.prompts_csv import append_rows, read_rows
@@ -73,12 +73,11 @@ class WriteStage:
         self._csv_lock = threading.Lock()
 
     def loop(self) -> None:
-        while not self._state.stopping and (placed := self._briefs.take(self._writer.batch)):
-            try:
+        try:
+            while not self._state.stopping and (placed := self._briefs.take(self._writer.batch)):
                 self._write(placed)
-            except (OSError, StoreError, OutputError, ValueError) as exc:
-                self._state.halt("disk", f"The prompts cannot be kept: {reason(exc)}.")
-                return
+        except (OSError, StoreError, OutputError, ValueError) as exc:
+            self._state.halt("disk", f"The prompts cannot be kept: {reason(exc)}.")
 
     def _write(self, placed: Sequence[Placed]) -> None:
         attempt = 1
@@ -87,7 +86,7 @@ class WriteStage:
             written = [(p, b, r) for (p, b), r in zip(placed, results, strict=True) if isinstance(r, Concept)]
             failed = [(p, b, r) for (p, b), r in zip(placed, results, strict=True) if isinstance(r, ModelError)]
             if written:
-                self._state.service_answered()
+                self._state.service_answered("text")
                 self._keep(written)
             placed = self._retry(failed, attempt)
             attempt += 1
@@ -97,13 +96,18 @@ class WriteStage:
             return self._writer.write(briefs)
         except ModelError as exc:
             return [exc] * len(briefs)
+        except (OSError, StoreError):
+            raise
+        except Exception as exc:  # noqa: BLE001 - one item's failure never ends the batch
+            self._state.bug(exc)
+            return [BugError(f"{type(exc).__name__}: {redact(str(exc))}")] * len(briefs)
 
     def _retry(self, failed: Sequence[tuple[int, Brief, ModelError]], attempt: int) -> list[Placed]:
         """Write the final failures down; returns what is to be asked again, after the wait."""
         state = self._state
         again: list[tuple[Placed, Decision, ModelError]] = []
         for position, brief, error in failed:
-            decision = decide(error, attempt, state.options.retry, text=True)
+            decision = decide(error, attempt, state.options.retry, text=True, proven=state.proven("text"))
             if decision.action is Action.HALT:
                 state.halt(error.kind, str(error))
             elif decision.action is Action.RETRY:

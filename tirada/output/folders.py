@@ -6,6 +6,7 @@ Invariant: a name made here is ASCII, portable (Windows too), inside the output 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -31,12 +32,17 @@ def slug(title: str, limit: int = 60) -> str:
     return f"{name}-set" if name in _RESERVED else name
 
 
-def make_folder(output: Path, title: str, day: date) -> Path:
-    """Create ``<day>-<slug>-<4 hex>`` in the output folder; it is new, and ours alone."""
+def make_folder(output: Path, title: str, day: date, *, announce: Callable[[str], None] | None = None) -> Path:
+    """Create ``<day>-<slug>-<4 hex>`` in the output folder; it is new, and ours alone.
+
+    ``announce`` is told each name before it is tried, to write it down: a kill then leaves no folder nobody knows.
+    """
     output.mkdir(parents=True, exist_ok=True)
     stem = f"{day:%Y-%m-%d}-{slug(title)}"
     for _ in range(_TRIES):
         folder = output / f"{stem}-{secrets.token_hex(2)}"
+        if announce is not None and not folder.exists():
+            announce(folder.name)
         try:
             folder.mkdir()
         except FileExistsError:

@@ -100,7 +100,7 @@ def _check_header(head: str, path: Path) -> None:
     found = next(csv.reader([head.splitlines()[0]]), [])
     if tuple(name.strip().lower() for name in found) != HEADER:
         raise ValueError(
-            f"{path}: its header is {','.join(found)[:200]!r}, not {','.join(HEADER)!r}; nothing is written. "
+            f"{path}: its header is {','.join(found)[:200]!r}, not {','.join(HEADER)!r}; nothing was written. "
             "Move that file away, or choose another."
         )
 

@@ -6,11 +6,11 @@ wait at the same time share one commit, so that durability costs one flush for m
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from tirada.errors import StoreError
 from tirada.store.schema import VERSION, metadata
 
 T = TypeVar("T")
+_Change = tuple[Callable[[Connection], Any], Future[Any]]
 #: How long a process waits for another one's commit, in seconds.
 BUSY_SECONDS = 60
 #: Changes that share one commit at most.
@@ -35,7 +36,7 @@ class Database:
         self.path = path
         self._engine = _engine(path)
         self._reader = self._engine.execution_options(writes=False)
-        self._queue: queue.SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -63,7 +64,7 @@ class Database:
             self._queue.put((work, future))
         return future.result()
 
-    @contextmanager
+    @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection for reading, which sees everything committed so far."""
         try:
@@ -83,46 +84,62 @@ class Database:
         self._engine.dispose()
 
     def _write_loop(self) -> None:
-        with self._engine.connect() as connection:
-            while (first := self._queue.get()) is not None:
-                group = [first]
-                last = False
-                while len(group) < GROUP:
-                    try:
-                        item = self._queue.get_nowait()
-                    except queue.Empty:
-                        break
-                    if item is None:
-                        last = True
-                        break
-                    group.append(item)
-                self._commit(connection, group)
-                if last:
-                    return
-
-    def _commit(self, connection: Connection, group: list[tuple[Callable[[Connection], Any], Future[Any]]]) -> None:
-        """Run every change in its own savepoint, so that one that fails takes no other with it; then commit once."""
-        results: list[tuple[Future[Any], Any]] = []
+        """Commit group after group until the store is closed; whoever waits for a change always gets an answer."""
         try:
-            for work, future in group:
-                try:
-                    with connection.begin_nested():
-                        results.append((future, work(connection)))
-                except DatabaseError as exc:
-                    future.set_exception(StoreError(f"The store {str(self.path)!r} cannot be written: {exc.orig}."))
-                except BaseException as exc:  # noqa: BLE001 - handed to whoever asked for the change
-                    future.set_exception(exc)
+            with self._engine.connect() as connection:
+                while group := self._next_group():
+                    self._commit(connection, group)
+        except BaseException as exc:  # noqa: BLE001 - handed to whoever asks for a change from now on
+            while group := self._next_group():
+                self._fail(group, exc)
+
+    def _next_group(self) -> list[_Change]:
+        """The changes that wait, at least one; none when the store is closed."""
+        group: list[_Change] = []
+        while len(group) < GROUP:
+            try:
+                item = self._queue.get(block=not group)
+            except queue.Empty:
+                break
+            if item is None:
+                # Read together with the last group: it is still there for the next call.
+                self._queue.put(None)
+                break
+            group.append(item)
+        return group
+
+    def _commit(self, connection: Connection, group: Sequence[_Change]) -> None:
+        """Run the changes in one transaction; where one fails, each in its own, so that it takes no other with it."""
+        try:
+            results = [work(connection) for work, _ in group]
+        except BaseException as exc:  # noqa: BLE001 - handed to whoever asked for the change
+            _roll_back(connection)
+            if len(group) == 1:
+                self._fail(group, exc)
+                return
+            for change in group:
+                self._commit(connection, [change])
+            return
+        try:
             connection.commit()
         except BaseException as exc:  # noqa: BLE001 - a commit that fails fails for everyone in the group
-            connection.rollback()
-            reason = exc.orig if isinstance(exc, DatabaseError) else exc
-            error = StoreError(f"The store {str(self.path)!r} cannot be written: {reason}.")
-            for _, future in group:
-                if not future.done():
-                    future.set_exception(error)
+            _roll_back(connection)
+            self._fail(group, exc)
             return
-        for future, result in results:
+        for (_, future), result in zip(group, results, strict=True):
             future.set_result(result)
+
+    def _fail(self, group: Sequence[_Change], exc: BaseException) -> None:
+        if isinstance(exc, DatabaseError):
+            exc = StoreError(f"The store {str(self.path)!r} cannot be written: {exc.orig}.")
+        for _, future in group:
+            future.set_exception(exc)
+
+
+def _roll_back(connection: Connection) -> None:
+    # Where even this fails, the next change says so.
+    with contextlib.suppress(DatabaseError):
+        connection.rollback()
 
 
 def _engine(path: Path) -> Engine:

@@ -103,6 +103,7 @@ calls = Table(
     Column("started_at", String, nullable=False),
     Column("finished_at", String),
     Index("calls_by_run", "run_id", "state"),
+    Index("calls_by_image", "image_id"),
 )
 
 accounts = Table(

@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, delete, func, insert, select, update
 
 from models.contract import Concept
 from tirada.store.database import Database
@@ -25,6 +25,11 @@ from tirada.store.schema import calls, concepts, images, memory, runs
 SETTLED = ("done", "failed", "refused", "in_doubt")
 #: How many rows a page of a long listing holds.
 PAGE = 500
+# What runs for every image is built once: building costs several times as much as running.
+_CHANGE_IMAGE = update(images).where(images.c.id == bindparam("row"))
+_OPEN_CALL = insert(calls)
+_CHANGE_CALL = update(calls).where(calls.c.id == bindparam("row"))
+_CALLS_OF_IMAGE = select(calls.c.state, calls.c.cost).where(calls.c.image_id == bindparam("row"))
 
 
 def now() -> str:
@@ -274,21 +279,26 @@ class Store:
         """The intent: the image is about to be asked for, and the call (if it may cost) is open."""
 
         def work(connection: Connection) -> None:
-            change = {"state": "submitted", "attempts": attempt, "updated_at": now()}
-            connection.execute(update(images).where(images.c.id == image_id).values(**change))
+            stamp = now()
+            change = {"row": image_id, "state": "submitted", "attempts": attempt, "updated_at": stamp}
+            connection.execute(_CHANGE_IMAGE, change)
             if call is not None:
-                connection.execute(insert(calls), {"state": "open", "started_at": now(), "image_id": image_id, **call})
+                connection.execute(_OPEN_CALL, {"state": "open", "started_at": stamp, "image_id": image_id, **call})
 
         self.database.change(work)
 
     def set_image(self, image_id: int, state: str, *, settled: Mapping[str, Any] | None = None, **columns: Any) -> None:
-        """Move an image to another state and, in the same transaction, settle its call (columns with the id)."""
+        """Move an image to another state and, in the same transaction, settle its call (columns with the id).
+
+        What an image cost is what all of its calls cost, those in vain too.
+        """
 
         def work(connection: Connection) -> None:
-            change = {"state": state, "updated_at": now(), **columns}
-            connection.execute(update(images).where(images.c.id == image_id).values(**change))
+            change = {"row": image_id, "state": state, "updated_at": now(), **columns}
             if settled is not None:
                 _settle(connection, settled)
+                change["cost"] = _cost_of_image(connection, image_id)
+            connection.execute(_CHANGE_IMAGE, change)
 
         self.database.change(work)
 
@@ -313,10 +323,47 @@ class Store:
             open_calls = select(calls.c.estimate).where(calls.c.run_id == run_id, calls.c.state == "open")
             estimates = connection.execute(open_calls).scalars().all()
             where = (calls.c.run_id == run_id, calls.c.state == "open")
-            connection.execute(update(calls).where(*where).values(state="in_doubt", finished_at=now()))
+            change = {"state": "in_doubt", "cost": calls.c.estimate, "finished_at": now()}
+            connection.execute(update(calls).where(*where).values(**change))
             return len(estimates), sum((Decimal(value) for value in estimates if value), Decimal(0))
 
         return self.database.change(work)
+
+    def submitted_images(self, run_id: str) -> Sequence[RowMapping]:
+        """Images that were asked for when the run was cut off: id, position, and the folder they belong to."""
+        query = (
+            select(images.c.id, images.c.position, concepts.c.folder)
+            .join_from(images, concepts, images.c.concept_id == concepts.c.id)
+            .where(images.c.run_id == run_id, images.c.state == "submitted")
+        )
+        with self.database.read() as connection:
+            return connection.execute(query).mappings().all()
+
+    def receive_late(self, image_id: int) -> None:
+        """A submitted image turns out to have arrived: its open call is settled, at its estimate."""
+
+        def work(connection: Connection) -> None:
+            where = (calls.c.image_id == image_id, calls.c.state == "open")
+            model = connection.execute(select(calls.c.model).where(*where)).scalar()
+            change = {"state": "settled", "cost": calls.c.estimate, "finished_at": now()}
+            connection.execute(update(calls).where(*where).values(**change))
+            image = {"state": "received", "model": model, "cost": _cost_of_image(connection, image_id)}
+            connection.execute(_CHANGE_IMAGE, {"row": image_id, "updated_at": now(), **image})
+
+        self.database.change(work)
+
+    def forgive(self, run_id: str, kinds: Iterable[str]) -> None:
+        """Plan again what failed for one of these reasons, none of which is the item's own: images and concepts."""
+        kinds = list(kinds)
+        spoiled = (images.c.run_id == run_id, images.c.state == "failed", images.c.error_kind.in_(kinds))
+        unwritten = (concepts.c.run_id == run_id, concepts.c.status == "failed", concepts.c.error_kind.in_(kinds))
+        again = {"state": "planned", "error_kind": None, "error": None, "updated_at": now()}
+
+        def work(connection: Connection) -> None:
+            connection.execute(update(images).where(*spoiled).values(**again))
+            connection.execute(delete(concepts).where(*unwritten))
+
+        self.database.change(work)
 
     def reset_images(self, run_id: str, states: Iterable[str]) -> int:
         """Plan images again that are in one of these states; returns how many."""
@@ -355,5 +402,14 @@ def _failed(concept: int, image: int | None, kind: str | None, message: str | No
 
 def _settle(connection: Connection, settled: Mapping[str, Any]) -> None:
     columns = {"finished_at": now(), **settled}
-    call_id = columns.pop("id")
-    connection.execute(update(calls).where(calls.c.id == call_id).values(**columns))
+    connection.execute(_CHANGE_CALL, {"row": columns.pop("id"), **columns})
+
+
+def _cost_of_image(connection: Connection, image_id: int) -> str | None:
+    """USD of all calls for an image; None where one of them has no known price."""
+    total = Decimal(0)
+    for state, cost in connection.execute(_CALLS_OF_IMAGE, {"row": image_id}):
+        if cost is None and state not in ("failed", "open"):
+            return None
+        total += Decimal(cost or 0)
+    return str(total)
