@@ -10,7 +10,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tirada.output.export.workshop import Exported, Gatherer, Item, copy_image, new_folder, nothing_to_export
+from tirada.output.export.workshop import (
+    DRAFT,
+    Exported,
+    Gatherer,
+    Item,
+    copy_image,
+    new_folder,
+    nothing_to_export,
+)
 from tirada.output.folders import EXTENSIONS
 
 #: In a split of its own: some versions of ``datasets`` overlook a metadata.jsonl at the top.
@@ -26,7 +34,7 @@ tags:
 
 # Images made with Tirada
 
-{images} AI-generated images with title, description (`text`), tags, prompt and settings.
+{images} images with title, description (`text`), tags, prompt and settings.
 
 ```python
 from datasets import load_dataset
@@ -42,6 +50,7 @@ def export(folders: Iterable[Path], destination: Path) -> Exported:
     """Copy the finished images and describe each in ``metadata.jsonl``, in a new folder."""
     gatherer, done = Gatherer(folders), Exported(destination)
     models: set[str] = set()
+    drafts = 0
     with new_folder(destination) as folder:
         split = folder / SPLIT
         split.mkdir()
@@ -51,6 +60,7 @@ def export(folders: Iterable[Path], destination: Path) -> Exported:
                 copy_image(item, split / name)
                 lines.write(json.dumps(_line(name, item), ensure_ascii=False) + "\n")
                 models.add(item.image.model or item.info.model)
+                drafts += item.info.backend == DRAFT
                 done.images = number
         if not done.images:
             raise nothing_to_export(gatherer)
@@ -58,6 +68,8 @@ def export(folders: Iterable[Path], destination: Path) -> Exported:
         (folder / "README.md").write_text(text, encoding="utf-8")
     done.tables = [f"{SPLIT}/metadata.jsonl"]
     done.notes = list(gatherer.notes())
+    if drafts:
+        done.notes.append(f"{drafts} images are drafts: sketches drawn offline, by no model.")
     return done
 
 
