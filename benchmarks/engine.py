@@ -137,7 +137,7 @@ def service(quick: bool) -> None:
             engines.append(report["seconds"])
             walls.append(child.wall)
     title(
-        f"{answers:,} images of a service that takes {DELAY * 1e3:.0f} ms, {IN_FLIGHT} in flight; answers are {SIDE}x{SIDE}"
+        f"{answers:,} images of a service that takes {DELAY * 1e3:.0f} ms, {IN_FLIGHT} in flight, answers {SIDE}x{SIDE}"
     )
     row(f"ideal: {math.ceil(answers / IN_FLIGHT)} rounds", f"{rounds:.2f} s")
     for label, times in (
@@ -149,9 +149,8 @@ def service(quick: bool) -> None:
         median = statistics.median(times)
         goal = f"<= {rounds * GOAL_WALL:.2f} s" if times is phases else ""
         row(label, f"{median:.2f} s", goal, median / rounds)
-    print(
-        f"(ratio = measured / ideal; the smooth ideal of {answers:,} / {IN_FLIGHT} x {DELAY} s is {answers / IN_FLIGHT * DELAY:.2f} s)"
-    )
+    smooth = answers / IN_FLIGHT * DELAY
+    print(f"(ratio = measured / ideal; were the last round full too, the ideal would be {smooth:.2f} s)")
 
 
 def render(folder: Path, answers: int, settings: Mapping[str, str]) -> tuple[Child, dict[str, Any]]:

@@ -44,7 +44,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[BillingServer]:
 
 def render(tirada: Tirada, images: int = 4, *more: object, **env: str) -> Result:
     """So many images of one idea that costs nothing to write."""
-    return tirada(images, TINY, "--dalle", "--writer", "composer", "--json", *more, **env)
+    return tirada(images, TINY, "--dalle", "--writer", "composer", "--role", "artist", "--json", *more, **env)
 
 
 def figures(result: Result, *names: str) -> tuple[Any, ...]:
@@ -309,7 +309,7 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_bug_in_a_backend_fails_the_item_and_keeps_its_traceback(tirada: Tirada, flaky: str) -> None:
-    result = tirada(8, TINY, "--backend", flaky, "--seed", 0, "--json")
+    result = tirada(8, TINY, "--backend", flaky, "--role", "artist", "--seed", 0, "--json")
     assert result.code == 4
     assert figures(result, "status", "done", "failed") == ("partial", 2, 6)
     assert {failure["error"] for failure in result.json["failures"]} == {"bug"}
@@ -330,7 +330,7 @@ def test_a_bug_in_the_writer_keeps_its_traceback(tirada: Tirada, monkeypatch: py
 
     monkeypatch.setattr(ComposerWriter, "write", write)
     monkeypatch.setattr(ComposerWriter, "batch", 2)
-    result = tirada(6, "--only-prompts", "--json")
+    result = tirada(6, "--only-prompts", "--role", "artist", "--json")
     assert result.code == 4
     assert figures(result, "done", "failed") == (4, 2)
     assert "ZeroDivisionError: the bug in the writer" in result.err
@@ -406,7 +406,7 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(tirada: Tirada, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr("tirada.engine.source.make_folder", make_folder)
-        result = tirada(2, TINY, "--draft")
+        result = tirada(2, TINY, "--draft", "--role", "artist")
     assert result.code == 1
     assert "Permission denied" in result.err and "Traceback" not in result.err
     assert tirada("resume").code == 0
@@ -421,7 +421,7 @@ def test_info_files_that_cannot_be_written_are_written_on_resume(
 
     with monkeypatch.context() as patch:
         patch.setattr(info_module, "write_text", write_text)
-        result = tirada(2, TINY, "--draft", "--json")
+        result = tirada(2, TINY, "--draft", "--role", "artist", "--json")
     assert result.code == 1 and figures(result, "status", "done") == ("stopped", 2)
     again = tirada("resume")
     assert again.code == 0, again.err
@@ -434,7 +434,7 @@ def test_a_listener_that_has_gone_stops_nothing(tirada: Tirada, monkeypatch: pyt
         raise BrokenPipeError(32, "Broken pipe")
 
     monkeypatch.setattr(progress.Lines, "__call__", listen)
-    assert tirada(2, TINY, "--draft").code == 0
+    assert tirada(2, TINY, "--draft", "--role", "artist").code == 0
     check_output(OUTPUT)
 
 
@@ -460,7 +460,7 @@ def test_one_idea_that_cannot_be_written_spoils_no_other(tirada: Tirada, server:
 
 def test_a_writer_that_is_cut_off_is_asked_again(tirada: Tirada, server: BillingServer) -> None:
     server.faults = [Fault(cut=True, path="/chat/"), Fault(status=500, path="/chat/")]
-    result = tirada(1, TINY, "--draft", "--json")
+    result = tirada(1, TINY, "--draft", "--role", "artist", "--json")
     assert result.code == 0, result.err
     assert server.asked["text"] == 3
     states = Counter(call["state"] for call in rows(OUTPUT, "calls"))
@@ -470,7 +470,7 @@ def test_a_writer_that_is_cut_off_is_asked_again(tirada: Tirada, server: Billing
 
 def test_a_writer_without_credit_stops_the_run(tirada: Tirada, server: BillingServer) -> None:
     server.faults = [Fault(status=429, code="insufficient_quota", path="/chat/")]
-    result = tirada(3, "--only-prompts", "--json")
+    result = tirada(3, "--only-prompts", "--role", "artist", "--json")
     assert result.code == 5
     assert figures(result, "status", "done") == ("stopped", 0)
     assert tirada("resume").code == 0
@@ -479,7 +479,7 @@ def test_a_writer_without_credit_stops_the_run(tirada: Tirada, server: BillingSe
 
 def test_a_text_service_that_is_down_can_be_resumed_in_full(tirada: Tirada, server: BillingServer) -> None:
     server.faults = [Fault(status=503, path="/chat/")] * 100
-    result = tirada(12, "--only-prompts", "--json", RETRY_TRIES="1")
+    result = tirada(12, "--only-prompts", "--role", "artist", "--json", RETRY_TRIES="1")
     assert result.code == 1 and figures(result, "status", "done", "failed") == ("stopped", 0, 5)
     server.faults.clear()
     again = tirada("resume", "--json")

@@ -79,7 +79,7 @@ def pictures() -> int:
 
 
 def test_a_draft_run_survives_being_killed() -> None:
-    first = start(5, TINY, "--draft", "--prompts", 14)
+    first = start(5, TINY, "--draft", "--prompts", 14, "--role", "artist")
     drive_through(first, lambda: start("resume"), pictures, "draft")
     infos = check_output(OUTPUT)
     assert [(info["status"], len(info["images"])) for info in infos] == [("done", 5)] * 14

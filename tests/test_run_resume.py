@@ -173,7 +173,7 @@ def test_prompts_killed_between_store_and_list(server: BillingServer, step: Kill
 
 def test_killed_before_the_first_idea(server: BillingServer) -> None:
     server.hold_chats = 1
-    child = start(2, TINY, "--dalle", server=server)
+    child = start(2, TINY, "--dalle", "--role", "artist", server=server)
     until(lambda: server.asked["text"], "the first question")
     assert child.kill().code == KILLED
     assert rows(OUTPUT, "concepts") == [] and not batch_folders(OUTPUT)
@@ -279,7 +279,7 @@ def test_a_run_from_a_file_needs_the_file_no_longer(server: BillingServer) -> No
 
 @pytest.mark.parametrize("step", [KillAt("tirada.engine.saving:write_bytes", n) for n in (1, 5, 8)], ids=str)
 def test_a_seeded_run_that_was_killed_equals_one_that_was_not(tmp_path: Path, step: KillAt) -> None:
-    command = ("2", TINY, "--draft", "--prompts", "4", "--seed", "11")
+    command = ("2", TINY, "--draft", "--role", "artist", "--prompts", "4", "--seed", "11")
     assert run(*command, "-o", tmp_path / "whole").code == 0
     assert run(*command, kill_at=step).code == KILLED
     resume()
@@ -292,7 +292,7 @@ def test_a_seeded_run_killed_while_ideas_are_written(tmp_path: Path, server: Bil
     briefs = []
     settings = {"WRITER_BATCH": "1", "WRITER_IN_FLIGHT": "1"}
     for output, step in ((tmp_path / "whole", None), (OUTPUT, KillAt("tirada.store.store:Store.add_concepts", 3))):
-        arguments = (5, "--only-prompts", "--seed", 11, "-o", output)
+        arguments = (5, "--only-prompts", "--seed", 11, "-o", output)  # of all roles
         code = run(*arguments, server=server, kill_at=step, **settings).code
         assert code == (KILLED if step else 0)
         if step:
@@ -307,7 +307,7 @@ def test_a_seeded_run_killed_while_ideas_are_written(tmp_path: Path, server: Bil
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_once_finishes_what_is_under_way(server: BillingServer, number: int) -> None:
     server.hold_images = 3
-    child = start(9, TINY, "--dalle", "--writer", "composer", server=server, IMAGES_IN_FLIGHT="3")
+    child = start(9, TINY, "--dalle", "--writer", "composer", "--role", "artist", server=server, IMAGES_IN_FLIGHT="3")
     until(lambda: server.asked["image"] == 5, "three images under way")
     child.signal(number)
     child.says("Stopping. Interrupted")
@@ -342,7 +342,7 @@ def test_once_while_ideas_are_written(server: BillingServer) -> None:
 
 def test_twice_stops_at_once(server: BillingServer) -> None:
     server.hold_images = 3
-    child = start(9, TINY, "--dalle", "--writer", "composer", server=server, IMAGES_IN_FLIGHT="3")
+    child = start(9, TINY, "--dalle", "--writer", "composer", "--role", "artist", server=server, IMAGES_IN_FLIGHT="3")
     until(lambda: server.asked["image"] == 5, "three images under way")
     until(lambda: sum(row["state"] == "done" for row in rows(OUTPUT, "images")) == 2, "two images saved")
     child.signal(signal.SIGINT)
@@ -361,7 +361,7 @@ def test_twice_stops_at_once(server: BillingServer) -> None:
 
 def test_info_of_an_interrupted_folder_is_written_again() -> None:
     step = KillAt("tirada.engine.saving:write_bytes", 3)
-    assert run(4, TINY, "--draft", kill_at=step).code == KILLED
+    assert run(4, TINY, "--draft", "--role", "artist", kill_at=step).code == KILLED
     (folder,) = batch_folders(OUTPUT)
     assert not (folder / "info.json").exists()
     resume()

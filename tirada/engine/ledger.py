@@ -21,7 +21,8 @@ from models.errors import (
     UnsupportedRequest,
 )
 from models.redaction import redact
-from tirada.store.store import Store, new_id
+from tirada.store.calls import new_id
+from tirada.store.store import Store
 
 #: Errors with which a service says that it did not do the work.
 NOT_BILLED = (SetupError, UnsupportedRequest, Refused, RateLimited, Unavailable, OutOfCredit)
@@ -55,7 +56,9 @@ class Ledger:
         }
 
     def reserve(self, *, kind: Literal["text", "image"], model: str, estimate: Decimal | None) -> str:
-        return self._store.open_call(**self.new_call(kind=kind, model=model, estimate=estimate))
+        call = self.new_call(kind=kind, model=model, estimate=estimate)
+        self._store.open_call(call)
+        return str(call["id"])
 
     def settle(
         self,

@@ -23,6 +23,7 @@ from tirada.engine.state import EngineOptions, Parts, RunState
 from tirada.engine.writing import BriefSource, WriteStage, planned, recover_prompts
 from tirada.errors import StoreError, UsageError
 from tirada.output.atomic import sweep_temps
+from tirada.store.recovery import Recovery
 
 #: Concepts written ahead of the render stage, at most.
 AHEAD = 16
@@ -59,14 +60,15 @@ class Run:
     def _go_on(self) -> str:
         """Make an interrupted run ready again; returns a line about calls whose outcome nobody knows, or nothing."""
         store, run_id = self.state.parts.store, self.state.run_id
-        for image in store.submitted_images(run_id):
+        recovery = Recovery(store.database, run_id)
+        for image in recovery.submitted_images():
             # Killed between the answer and its row: what was received is not paid for again.
             if image["folder"] and spool_path(self.state.parts.output / image["folder"], image["position"]).exists():
-                store.receive_late(image["id"])
-        doubtful, cost = store.doubt_open_work(run_id)
-        again = store.reset_images(run_id, ("submitted", "in_doubt"))
-        store.forgive(run_id, FORGIVEN)
-        store.reopen_concepts(run_id)
+                recovery.receive_late(image["id"])
+        doubtful, cost = recovery.doubt_open_work()
+        again = recovery.reset_images(("submitted", "in_doubt"))
+        recovery.forgive(FORGIVEN)
+        recovery.reopen_concepts()
         store.start_run(run_id)
         if not doubtful and not again:
             return ""

@@ -6,18 +6,17 @@ call leaves and settled after it.
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, insert, select, update
 
 from models.contract import Concept
+from tirada.store.calls import cost_of_image, new_id, now, open_call, settle_call
 from tirada.store.database import Database
 from tirada.store.schema import calls, concepts, images, memory, runs
 
@@ -27,18 +26,6 @@ SETTLED = ("done", "failed", "refused", "in_doubt")
 PAGE = 500
 # What runs for every image is built once: building costs several times as much as running.
 _CHANGE_IMAGE = update(images).where(images.c.id == bindparam("row"))
-_OPEN_CALL = insert(calls)
-_CHANGE_CALL = update(calls).where(calls.c.id == bindparam("row"))
-_CALLS_OF_IMAGE = select(calls.c.state, calls.c.cost).where(calls.c.image_id == bindparam("row"))
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def new_id(size: int = 6) -> str:
-    """A random name of 2 x ``size`` hex digits."""
-    return secrets.token_hex(size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,11 +266,10 @@ class Store:
         """The intent: the image is about to be asked for, and the call (if it may cost) is open."""
 
         def work(connection: Connection) -> None:
-            stamp = now()
-            change = {"row": image_id, "state": "submitted", "attempts": attempt, "updated_at": stamp}
+            change = {"row": image_id, "state": "submitted", "attempts": attempt, "updated_at": now()}
             connection.execute(_CHANGE_IMAGE, change)
             if call is not None:
-                connection.execute(_OPEN_CALL, {"state": "open", "started_at": stamp, "image_id": image_id, **call})
+                open_call(connection, {"image_id": image_id, **call})
 
         self.database.change(work)
 
@@ -296,86 +282,20 @@ class Store:
         def work(connection: Connection) -> None:
             change = {"row": image_id, "state": state, "updated_at": now(), **columns}
             if settled is not None:
-                _settle(connection, settled)
-                change["cost"] = _cost_of_image(connection, image_id)
+                settle_call(connection, settled)
+                change["cost"] = cost_of_image(connection, image_id)
             connection.execute(_CHANGE_IMAGE, change)
 
         self.database.change(work)
 
     # --- calls
 
-    def open_call(self, **columns: Any) -> str:
-        """Write down that a paid call is about to leave, and return its id."""
-        row = {"id": new_id(8), "state": "open", "started_at": now(), **columns}
-        self.database.change(lambda c: c.execute(insert(calls), row))
-        return str(row["id"])
+    def open_call(self, call: Mapping[str, Any]) -> None:
+        """Write down that a paid call is about to leave; the columns hold its id."""
+        self.database.change(lambda c: open_call(c, call))
 
     def settle_call(self, settled: Mapping[str, Any]) -> None:
-        self.database.change(lambda c: _settle(c, settled))
-
-    def doubt_open_work(self, run_id: str) -> tuple[int, Decimal]:
-        """After a crash: calls still open and images still submitted have an unknown outcome.
-
-        They become in_doubt. Returns how many calls there are and what they may have cost (estimates, USD).
-        """
-
-        def work(connection: Connection) -> tuple[int, Decimal]:
-            open_calls = select(calls.c.estimate).where(calls.c.run_id == run_id, calls.c.state == "open")
-            estimates = connection.execute(open_calls).scalars().all()
-            where = (calls.c.run_id == run_id, calls.c.state == "open")
-            change = {"state": "in_doubt", "cost": calls.c.estimate, "finished_at": now()}
-            connection.execute(update(calls).where(*where).values(**change))
-            return len(estimates), sum((Decimal(value) for value in estimates if value), Decimal(0))
-
-        return self.database.change(work)
-
-    def submitted_images(self, run_id: str) -> Sequence[RowMapping]:
-        """Images that were asked for when the run was cut off: id, position, and the folder they belong to."""
-        query = (
-            select(images.c.id, images.c.position, concepts.c.folder)
-            .join_from(images, concepts, images.c.concept_id == concepts.c.id)
-            .where(images.c.run_id == run_id, images.c.state == "submitted")
-        )
-        with self.database.read() as connection:
-            return connection.execute(query).mappings().all()
-
-    def receive_late(self, image_id: int) -> None:
-        """A submitted image turns out to have arrived: its open call is settled, at its estimate."""
-
-        def work(connection: Connection) -> None:
-            where = (calls.c.image_id == image_id, calls.c.state == "open")
-            model = connection.execute(select(calls.c.model).where(*where)).scalar()
-            change = {"state": "settled", "cost": calls.c.estimate, "finished_at": now()}
-            connection.execute(update(calls).where(*where).values(**change))
-            image = {"state": "received", "model": model, "cost": _cost_of_image(connection, image_id)}
-            connection.execute(_CHANGE_IMAGE, {"row": image_id, "updated_at": now(), **image})
-
-        self.database.change(work)
-
-    def forgive(self, run_id: str, kinds: Iterable[str]) -> None:
-        """Plan again what failed for one of these reasons, none of which is the item's own: images and concepts."""
-        kinds = list(kinds)
-        spoiled = (images.c.run_id == run_id, images.c.state == "failed", images.c.error_kind.in_(kinds))
-        unwritten = (concepts.c.run_id == run_id, concepts.c.status == "failed", concepts.c.error_kind.in_(kinds))
-        again = {"state": "planned", "error_kind": None, "error": None, "updated_at": now()}
-
-        def work(connection: Connection) -> None:
-            connection.execute(update(images).where(*spoiled).values(**again))
-            connection.execute(delete(concepts).where(*unwritten))
-
-        self.database.change(work)
-
-    def reset_images(self, run_id: str, states: Iterable[str]) -> int:
-        """Plan images again that are in one of these states; returns how many."""
-        where = (images.c.run_id == run_id, images.c.state.in_(list(states)))
-        statement = update(images).where(*where).values(state="planned", error_kind=None, error=None, updated_at=now())
-        return self.database.change(lambda c: c.execute(statement).rowcount)
-
-    def reopen_concepts(self, run_id: str) -> None:
-        """Concepts with images that are planned again are not done."""
-        waiting = select(images.c.concept_id).where(images.c.run_id == run_id, images.c.state.not_in(SETTLED))
-        statement = update(concepts).where(concepts.c.id.in_(waiting)).values(status="written")
-        self.database.change(lambda c: c.execute(statement))
+        self.database.change(lambda c: settle_call(c, settled))
 
     # --- facts worth remembering
 
@@ -398,18 +318,3 @@ class Store:
 
 def _failed(concept: int, image: int | None, kind: str | None, message: str | None) -> dict[str, Any]:
     return {"concept": concept, "image": image, "error": kind, "message": message}
-
-
-def _settle(connection: Connection, settled: Mapping[str, Any]) -> None:
-    columns = {"finished_at": now(), **settled}
-    connection.execute(_CHANGE_CALL, {"row": columns.pop("id"), **columns})
-
-
-def _cost_of_image(connection: Connection, image_id: int) -> str | None:
-    """USD of all calls for an image; None where one of them has no known price."""
-    total = Decimal(0)
-    for state, cost in connection.execute(_CALLS_OF_IMAGE, {"row": image_id}):
-        if cost is None and state not in ("failed", "open"):
-            return None
-        total += Decimal(cost or 0)
-    return str(total)

@@ -1,0 +1,89 @@
+"""Makes a run that was cut off ready to go on.
+
+Invariant: what was received is kept, what has an unknown outcome is counted as spent, and only what is missing is
+planned again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+from sqlalchemy import Connection, RowMapping, delete, select, update
+
+from tirada.store.calls import cost_of_image, now
+from tirada.store.database import Database
+from tirada.store.schema import calls, concepts, images
+from tirada.store.store import SETTLED
+
+
+class Recovery:
+    """The steps between a crash and a resume, for one run."""
+
+    def __init__(self, database: Database, run_id: str) -> None:
+        self._database = database
+        self._run_id = run_id
+
+    def doubt_open_work(self) -> tuple[int, Decimal]:
+        """After a crash: calls still open and images still submitted have an unknown outcome.
+
+        They become in_doubt. Returns how many calls there are and what they may have cost (estimates, USD).
+        """
+
+        def work(connection: Connection) -> tuple[int, Decimal]:
+            open_calls = select(calls.c.estimate).where(calls.c.run_id == self._run_id, calls.c.state == "open")
+            estimates = connection.execute(open_calls).scalars().all()
+            where = (calls.c.run_id == self._run_id, calls.c.state == "open")
+            change = {"state": "in_doubt", "cost": calls.c.estimate, "finished_at": now()}
+            connection.execute(update(calls).where(*where).values(**change))
+            return len(estimates), sum((Decimal(value) for value in estimates if value), Decimal(0))
+
+        return self._database.change(work)
+
+    def submitted_images(self) -> Sequence[RowMapping]:
+        """Images that were asked for when the run was cut off: id, position, and the folder they belong to."""
+        query = (
+            select(images.c.id, images.c.position, concepts.c.folder)
+            .join_from(images, concepts, images.c.concept_id == concepts.c.id)
+            .where(images.c.run_id == self._run_id, images.c.state == "submitted")
+        )
+        with self._database.read() as connection:
+            return connection.execute(query).mappings().all()
+
+    def receive_late(self, image_id: int) -> None:
+        """A submitted image turns out to have arrived: its open call is settled, at its estimate."""
+
+        def work(connection: Connection) -> None:
+            where = (calls.c.image_id == image_id, calls.c.state == "open")
+            model = connection.execute(select(calls.c.model).where(*where)).scalar()
+            change = {"state": "settled", "cost": calls.c.estimate, "finished_at": now()}
+            connection.execute(update(calls).where(*where).values(**change))
+            image = {"state": "received", "model": model, "cost": cost_of_image(connection, image_id)}
+            connection.execute(update(images).where(images.c.id == image_id).values(updated_at=now(), **image))
+
+        self._database.change(work)
+
+    def forgive(self, kinds: Iterable[str]) -> None:
+        """Plan again what failed for one of these reasons, none of which is the item's own: images and concepts."""
+        kinds = list(kinds)
+        spoiled = (images.c.run_id == self._run_id, images.c.state == "failed", images.c.error_kind.in_(kinds))
+        unwritten = (concepts.c.run_id == self._run_id, concepts.c.status == "failed", concepts.c.error_kind.in_(kinds))
+        again = {"state": "planned", "error_kind": None, "error": None, "updated_at": now()}
+
+        def work(connection: Connection) -> None:
+            connection.execute(update(images).where(*spoiled).values(**again))
+            connection.execute(delete(concepts).where(*unwritten))
+
+        self._database.change(work)
+
+    def reset_images(self, states: Iterable[str]) -> int:
+        """Plan images again that are in one of these states; returns how many."""
+        where = (images.c.run_id == self._run_id, images.c.state.in_(list(states)))
+        statement = update(images).where(*where).values(state="planned", error_kind=None, error=None, updated_at=now())
+        return self._database.change(lambda c: c.execute(statement).rowcount)
+
+    def reopen_concepts(self) -> None:
+        """Concepts with images that are planned again are not done."""
+        waiting = select(images.c.concept_id).where(images.c.run_id == self._run_id, images.c.state.not_in(SETTLED))
+        statement = update(concepts).where(concepts.c.id.in_(waiting)).values(status="written")
+        self._database.change(lambda c: c.execute(statement))
