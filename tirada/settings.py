@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -65,9 +66,7 @@ class Settings(BaseSettings):
         None, description="Region or address of --flux-api: eu, us, or a URL. Unset: the global one."
     )
     flux_api_model: OptionalText = Field(None, description="Model of --flux-api.")
-    stable_diffusion_url: OptionalText = Field(
-        None, description="Server of --sdapi. Unset: http://127.0.0.1:7860."
-    )
+    stable_diffusion_url: OptionalText = Field(None, description="Server of --sdapi. Unset: http://127.0.0.1:7860.")
     sdapi_model: OptionalText = Field(None, description="Checkpoint of --sdapi. Unset: the one the server has loaded.")
     images_in_flight: int | None = Field(
         None, ge=1, le=256, description="Images under way at once with a hosted backend. Unset: what it likes."
@@ -86,6 +85,17 @@ class Settings(BaseSettings):
     retry_tries: int = Field(4, ge=1, le=20, description="Tries for each image or prompt.")
     retry_wait_seconds: float = Field(1.0, ge=0, description="First wait between tries; doubled each time, jittered.")
     retry_max_wait_seconds: float = Field(60, ge=0, description="Longest wait between tries.")
+    retry_max_total_seconds: float = Field(900, ge=0, description="Longest wait for one image or prompt in all.")
+    job_wait_seconds: float = Field(600, gt=0, description="How long a job of a service may take, in seconds.")
+    budget_usd_per_run: Decimal | None = Field(None, ge=0, description="No run spends more than this.")
+    budget_usd_per_month: Decimal | None = Field(
+        None, ge=0, description="All runs of an output folder together spend no more in a calendar month (UTC)."
+    )
+    confirm_above_usd: Decimal = Field(
+        Decimal(5),
+        ge=0,
+        description="A run expected to cost more is asked about; unattended it needs --yes or a budget.",
+    )
     min_free_mb: int = Field(100, ge=0, description="Nothing new is made with less free disk than this.")
     save_threads: int = Field(3, ge=1, le=32, description="Threads that encode and save images.")
 

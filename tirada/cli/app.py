@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from tirada import __version__
-from tirada.cli import backends, batch, doctor, export, history, models, rerun, resume, roles, show
+from tirada.cli import backends, batch, costs, doctor, export, history, models, rerun, resume, retry, roles, show
 from tirada.cli.console import result
 from tirada.errors import UsageError
 
@@ -20,8 +20,10 @@ from tirada.errors import UsageError
 COMMANDS: dict[str, Callable[..., Any]] = {
     "batch": batch.command,
     "resume": resume.command,
+    "retry": retry.command,
     "rerun": rerun.command,
     "history": history.command,
+    "costs": costs.command,
     "show": show.command,
     "export": export.command,
     "roles": roles.command,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from tirada.cli.options import (
+    BudgetOption,
     JsonOption,
     OutputOption,
     QuietOption,
@@ -75,9 +76,39 @@ def command(
         list[str] | None,
         typer.Option("--option", metavar="KEY=VALUE", help="A setting of the backend, e.g. quality=low."),
     ] = None,
+    init_image: Annotated[
+        Path | None, typer.Option("--init-image", metavar="FILE", help="Start from this image.")
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option("--strength", min=0, max=1, metavar="0..1", help="How far from it, 1 = anywhere.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option("--mask", metavar="FILE", help="Change it only where this PNG is transparent.")
+    ] = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option("--reference", metavar="FILE", help="Keep to what this image shows; repeatable."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, max=500, metavar="N", help="Sampling steps.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", min=0, max=50, metavar="X", help="How closely to follow the prompt.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", metavar="NAME", help="Sampler, by the name people know.")
+    ] = None,
     format: Annotated[
         Literal["png", "jpeg", "webp"] | None, typer.Option("--format", help="Of the files.", show_default="png")
     ] = None,
+    embed: Annotated[
+        Literal["auto", "always", "never"],
+        typer.Option("--embed", help="Write title, tags and settings into the images; auto leaves signed ones alone."),
+    ] = "auto",
+    on_refusal: Annotated[
+        Literal["skip", "rewrite"],
+        typer.Option("--on-refusal", help="Of a content policy: skip the image, or rewrite the idea once."),
+    ] = "skip",
+    budget: BudgetOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to what the run is expected to cost.")] = False,
     output: OutputOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made and what it costs.")] = False,
     quiet: QuietOption = False,
@@ -106,6 +137,18 @@ def command(
         seed=seed,
         negative=negative.strip(),
         options=parse_pairs(option),
+        request={
+            "init_image": init_image and str(init_image.absolute()),
+            "mask": mask and str(mask.absolute()),
+            "strength": strength,
+            "references": [str(path.absolute()) for path in reference or []],
+            "steps": steps,
+            "guidance": guidance,
+            "scheduler": scheduler,
+        },
+        embed=embed,
+        on_refusal=on_refusal,
+        budget=budget,
         format=format or settings.format,
         csv=setup.output / "batch_prompts.csv",
     )
@@ -116,4 +159,4 @@ def command(
     else:
         plan, ready = plan_from_file(options, setup.read_concepts(source), source)
     setup.check(plan, ready)
-    leave(drive(setup, plan, ready, dry_run=dry_run, as_json=json, quiet=quiet))
+    leave(drive(setup, plan, ready, dry_run=dry_run, yes=yes, as_json=json, quiet=quiet))

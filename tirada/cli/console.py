@@ -44,6 +44,17 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         result("  ".join([*(cell.ljust(w) for cell, w in zip(row[:-1], widths, strict=False)), row[-1]]).rstrip())
 
 
+def can_ask() -> bool:
+    """Is there a person who could answer?"""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask(question: str) -> bool:
+    """Yes or no, no being the answer to anything unclear."""
+    print(redact(f"{question} [y/N] "), file=sys.stderr, end="", flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def ask_terminal() -> bool:
     """Is a person looking?"""
     return sys.stderr.isatty()

@@ -33,14 +33,22 @@ def command(
     limit = settings.budget_usd_per_month
     if json:
         console.result_json(
-            {"rows": rows, "month": month, "month_usd": str(amount), "month_limit_usd": None if limit is None else str(limit)}
+            {
+                "rows": rows,
+                "month": month,
+                "month_usd": str(amount),
+                "month_limit_usd": None if limit is None else str(limit),
+            }
         )
         return
     keys = [key for key in ("day", "month", "run", "backend", "model") if rows and key in rows[0]]
     if rows:
         console.table(
             (*(key.upper() for key in keys), "CALLS", "IN DOUBT", "USD"),
-            [(*(row[key] for key in keys), str(row["calls"]), str(row["in_doubt"] or "-"), f"{row['usd']:.4f}") for row in rows],
+            [
+                (*(row[key] for key in keys), str(row["calls"]), str(row["in_doubt"] or "-"), f"{row['usd']:.4f}")
+                for row in rows
+            ],
         )
         console.result("")
     against = f" of {limit} USD" if limit is not None else ""

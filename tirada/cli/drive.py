@@ -9,13 +9,14 @@ import contextlib
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from models.errors import ModelError
 from models.redaction import redact
 from models.sizes import format_size
 from tirada.cli import console
@@ -23,6 +24,7 @@ from tirada.cli.main import Interrupted
 from tirada.cli.setup import TOOL, Estimate, Setup
 from tirada.cli.status import ExitStatus
 from tirada.engine.plan import Plan, ReadyConcept
+from tirada.errors import TiradaError
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -38,6 +40,7 @@ def drive(
     ready: Sequence[ReadyConcept],
     *,
     dry_run: bool = False,
+    yes: bool = False,
     as_json: bool = False,
     quiet: bool = False,
 ) -> int:
@@ -50,6 +53,7 @@ def drive(
         return ExitStatus.DONE
     if not quiet and not as_json:
         console.note(_cost_line(estimate, setup))
+    setup.check_money(plan, estimate, yes=yes)
     store = setup.open_store()
     try:
         from tirada.engine.run import Run
@@ -72,20 +76,63 @@ def drive(
         store.close()
 
 
-def resume(setup: Setup, store: Store, row: RowMapping, *, as_json: bool = False, quiet: bool = False) -> int:
-    """Go on with a run of the store; returns the exit code."""
+def resume(
+    setup: Setup,
+    store: Store,
+    row: RowMapping,
+    *,
+    retry: bool = False,
+    backend: str | None = None,
+    model: str | None = None,
+    budget: Decimal | None = None,
+    skip_in_doubt: bool = False,
+    as_json: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Go on with a run of the store; returns the exit code.
+
+    ``retry`` takes what failed up again too; then it may go to another ``backend`` or ``model``.
+    """
     from tirada.engine.run import Run
 
     plan = Plan.from_json(row["plan"])
-    setup.choose_backend(row["backend"] or None)
+    if budget is not None:
+        plan = replace(plan, budget=str(budget))
+    changed = backend not in (None, row["backend"]) or model is not None
+    if changed:
+        plan = replace(plan, request={**plan.request, "model": model})
+    setup.choose_backend(backend or row["backend"] or None)
     if row["writer"] in ("gpt", "composer"):
         setup.choose_writer(row["writer"], plan.language)
         plan = setup.choose_roles(plan)
     setup.check(plan, ())
+    if changed:
+        plan = replace(plan, request={**plan.request, "model": setup.model_for(plan) or None})
     parts = setup.make_parts(store, plan)
     parts.ledger.run_id = row["id"]
-    run = Run(row["id"], plan, parts, setup.engine_options(), _listener(plan, quiet=quiet or as_json))
+    listener = _listener(plan, quiet=quiet or as_json)
+    run = Run(row["id"], plan, parts, setup.engine_options(), listener, skip_in_doubt=skip_in_doubt, retry_failed=retry)
+    if changed and parts.backend is not None:
+        run.move_to(parts.backend.name, str(plan.request["model"]))
     return see_through(setup, run, resumed=True, as_json=as_json, quiet=quiet)
+
+
+def resume_all(setup: Setup, store: Store, ids: Sequence[str], go_on: Callable[[Setup, Store, RowMapping], int]) -> int:
+    """Go on with several runs, one after the other; returns the gravest exit code. One that cannot go on stops none."""
+    from tirada.cli.main import exit_code_for
+    from tirada.store.queries import find_run
+
+    codes = [int(ExitStatus.DONE)]
+    for run_id in ids:
+        try:
+            fresh = Setup(setup.settings, output=setup.output, quiet=True)
+            codes.append(go_on(fresh, store, find_run(store, run_id)))
+        except (ModelError, TiradaError) as exc:
+            console.error(f"Run {run_id}: {exc}")
+            codes.append(exit_code_for(exc))
+        if codes[-1] == ExitStatus.CTRL_C:
+            break
+    return max(codes)
 
 
 def see_through(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-from models.errors import ModelError, OutOfCredit, SetupError, UnsupportedRequest
+from models.errors import BudgetReached, ModelError, OutOfCredit, SetupError, UnsupportedRequest
 from models.redaction import redact
 from tirada.cli import console
 from tirada.cli.status import ExitStatus
@@ -38,18 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough; the rest has nowhere to go.
         sys.stdout = None
         return ExitStatus.FAILED
-    except (UsageError, NotFound, UnsupportedRequest) as exc:
-        console.error(str(exc))
-        return ExitStatus.USAGE
-    except SetupError as exc:
-        console.error(str(exc))
-        return ExitStatus.SETUP
-    except OutOfCredit as exc:
-        console.error(str(exc))
-        return ExitStatus.BUDGET
     except (TiradaError, ModelError) as exc:
         console.error(str(exc))
-        return ExitStatus.FAILED
+        return exit_code_for(exc)
     except OSError as exc:
         console.error(_describe(exc))
         return ExitStatus.FAILED
@@ -60,6 +51,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         if handler is not None:
             signal.signal(signal.SIGINT, handler)
+
+
+def exit_code_for(exc: TiradaError | ModelError) -> int:
+    """The exit code of an error that reaches the top."""
+    match exc:
+        case UsageError() | NotFound() | UnsupportedRequest():
+            return ExitStatus.USAGE
+        case SetupError():
+            return ExitStatus.SETUP
+        case OutOfCredit() | BudgetReached():
+            return ExitStatus.BUDGET
+    return ExitStatus.FAILED
 
 
 def run() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,10 +19,26 @@ from models.sizes import parse_size
 from tirada.cli import console
 from tirada.cli.status import ExitStatus
 
+
+def parse_usd(value: str) -> Decimal:
+    """An amount of money; raises typer.BadParameter for anything else."""
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        raise typer.BadParameter(f"{value!r} is no amount of USD, such as 2.50") from None
+    if not amount.is_finite() or amount < 0:
+        raise typer.BadParameter(f"{value!r} is no amount of USD, such as 2.50")
+    return amount
+
+
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="PATH", help="Folder to write into.", show_default=False)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON report on stdout.")]
+BudgetOption = Annotated[
+    Decimal | None,
+    typer.Option("--budget", metavar="USD", parser=parse_usd, help="Spend no more than this.", show_default=False),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
 
 #: Where the backend flags are noted while the command line is read, in the order they were typed.

@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from tirada.cli import console
-from tirada.cli.options import JsonOption, OutputOption, QuietOption, leave
+from tirada.cli.options import BudgetOption, JsonOption, OutputOption, QuietOption, leave
+from tirada.errors import UsageError
 
 
 def command(
     run: Annotated[
         str | None, typer.Argument(metavar="RUN", help="Id, or how it begins.", show_default="the newest unfinished")
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every unfinished run, the oldest first.")] = False,
+    skip_in_doubt: Annotated[
+        bool, typer.Option("--skip-in-doubt", help="Leave images alone that may have been paid for.")
+    ] = False,
+    budget: BudgetOption = None,
     output: OutputOption = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Finish an interrupted run."""
-    from tirada.cli.drive import resume
+    """Finish an interrupted run, or all of them."""
+    from tirada.cli.drive import resume, resume_all
     from tirada.cli.setup import Setup
     from tirada.settings import load_settings
     from tirada.store.queries import find_run, resumable
 
-    setup = Setup(load_settings(), output=output, quiet=quiet or json)
+    if run is not None and everything:
+        raise UsageError("Name one run, or say --all.")
+    settings = load_settings()
+    setup = Setup(settings, output=output, quiet=quiet or json)
     store = setup.open_existing_store()
     try:
         open_runs = resumable(store)
         if run is None and not open_runs:
             console.note("Nothing to resume: every run has come to its end.")
             return
+        go_on = partial(resume, budget=budget, skip_in_doubt=skip_in_doubt, as_json=json, quiet=quiet)
+        if everything:
+            leave(resume_all(setup, store, list(reversed(open_runs)), go_on))
+            return
         row = find_run(store, run or open_runs[0])
         if row["id"] not in open_runs:
             console.note(f"Run {row['id']} has come to its end ({row['status']}); nothing is missing.")
             return
-        leave(resume(setup, store, row, as_json=json, quiet=quiet))
+        leave(go_on(setup, store, row))
     finally:
         store.close()

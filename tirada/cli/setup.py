@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from models import registry
 from models.contract import Concept, Dealer, ImageBackend, ImageRequest, Role, Writer
+from models.errors import SetupError
 from models.registry import BackendConfig, BackendRow
 from models.roles import RoleLibrary, SeededDealer
 from tirada import __version__
@@ -27,6 +28,7 @@ from tirada.settings import Settings, project_folder
 if TYPE_CHECKING:
     from models.writers.checks import ForbiddenNames
     from tirada.engine.state import EngineOptions, Parts
+    from tirada.store.calls import Limits
     from tirada.store.store import Store
 
 TOOL = f"Tirada {__version__}"
@@ -190,6 +192,34 @@ class Setup:
         names = dict.fromkeys([self.writer_name or "file", self.writer_model()])
         return " ".join(name for name in names if name)
 
+    def limits(self, plan: Plan) -> Limits:
+        """What may be spent: by the run's own budget or the setting, and in the month."""
+        from tirada.store.calls import Limits
+
+        run = Decimal(plan.budget) if plan.budget else self.settings.budget_usd_per_run
+        return Limits(run=run, month=self.settings.budget_usd_per_month)
+
+    def check_money(self, plan: Plan, estimate: Estimate, *, yes: bool) -> None:
+        """Fail closed: raise unless the run is cheap, limited or agreed to; on a terminal the user is asked."""
+        limits = self.limits(plan)
+        limited = limits.run is not None or limits.month is not None
+        if estimate.total is None:
+            if limited:
+                unknown = self.model_for(plan) if estimate.images is None else self.writer_model()
+                raise SetupError(
+                    f"There is a budget, and the catalog has no price for {unknown!r}.",
+                    hint="Add a row with its price to a file of your own (CATALOG_FILE; `models --json` shows rows).",
+                )
+            return
+        ceiling = self.settings.confirm_above_usd
+        if yes or limited or estimate.total <= ceiling:
+            return
+        question = f"This is expected to cost {estimate.total:.2f} USD (CONFIRM_ABOVE_USD is {ceiling})."
+        if not console.can_ask():
+            raise UsageError(f"{question} Say --yes, or give a limit with --budget.")
+        if not console.ask(f"{question} Go on?"):
+            raise UsageError("Nothing was sent.")
+
     # --- parts
 
     def open_store(self) -> Store:
@@ -249,7 +279,12 @@ class Setup:
                 yield from ((row.title, row.description) for row in read_rows(csv))
 
         novelty = NoveltyIndex(existing)
-        ledger = Ledger(store, writer=self.writer_name or "file", backend=self.backend.name if self.backend else "")
+        ledger = Ledger(
+            store,
+            writer=self.writer_name or "file",
+            backend=self.backend.name if self.backend else "",
+            limits=self.limits(plan),
+        )
         writer: Writer | None = None
         dealer: Dealer | None = None
         if self.writer_name is not None:
@@ -278,9 +313,11 @@ class Setup:
                 tries=settings.retry_tries,
                 wait=settings.retry_wait_seconds,
                 longest_wait=settings.retry_max_wait_seconds,
+                total_wait=settings.retry_max_total_seconds,
             ),
             min_free=settings.min_free_mb * 1024 * 1024,
             save_threads=settings.save_threads,
+            job_wait=settings.job_wait_seconds,
         )
 
 

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from models.errors import (
+    BudgetReached,
     InDoubt,
     ModelError,
     OutOfCredit,
@@ -21,31 +22,44 @@ from models.errors import (
     UnsupportedRequest,
 )
 from models.redaction import redact
-from tirada.store.calls import new_id
+from tirada.store.calls import Limits, new_id
 from tirada.store.store import Store
 
+ADD_A_ROW = "Add a row with its price to a catalog file of your own (CATALOG_FILE), or leave the budget out."
 #: Errors with which a service says that it did not do the work.
-NOT_BILLED = (SetupError, UnsupportedRequest, Refused, RateLimited, Unavailable, OutOfCredit)
+NOT_BILLED = (SetupError, UnsupportedRequest, Refused, RateLimited, Unavailable, OutOfCredit, BudgetReached)
 
 
 class Ledger:
     """Implements ``models.contract.Meter`` for text calls and opens and settles those for images."""
 
-    def __init__(self, store: Store, *, writer: str, backend: str) -> None:
+    def __init__(self, store: Store, *, writer: str, backend: str, limits: Limits) -> None:
         self._store = store
+        self.limits = limits
         #: The run the calls belong to, set as soon as it has a row.
         self.run_id = ""
         self._names = {"text": writer, "image": backend}
         self._lock = threading.Lock()
         self._estimates: dict[str, Decimal | None] = {}
+        #: By model, how far true costs have gone above estimates; what is set aside grows with it.
+        self._surplus: dict[str, Decimal] = {}
+        self._models: dict[str, str] = {}
         #: USD of this sitting so far.
         self.spent = Decimal(0)
 
     def new_call(self, *, kind: Literal["text", "image"], model: str, estimate: Decimal | None) -> dict[str, Any]:
-        """The columns of a call that is about to leave; the caller writes them down."""
+        """The columns of a call that is about to leave; the caller writes them down.
+
+        Raises BudgetReached for a call without a price where there is a limit: what may cost anything may pass it.
+        """
+        if estimate is None and (self.limits.run is not None or self.limits.month is not None):
+            raise BudgetReached(f"There is a budget, and the price of {model!r} is unknown.", hint=ADD_A_ROW)
         call_id = new_id(8)
         with self._lock:
+            if estimate is not None:
+                estimate *= self._surplus.get(model, Decimal(1))
             self._estimates[call_id] = estimate
+            self._models[call_id] = model
         return {
             "id": call_id,
             "run_id": self.run_id,
@@ -57,8 +71,13 @@ class Ledger:
 
     def reserve(self, *, kind: Literal["text", "image"], model: str, estimate: Decimal | None) -> str:
         call = self.new_call(kind=kind, model=model, estimate=estimate)
-        self._store.open_call(call)
+        self._store.open_call(call, self.limits)
         return str(call["id"])
+
+    def adopt(self, call: str, estimate: str | None) -> None:
+        """Take over a call that an earlier sitting opened and this one settles."""
+        with self._lock:
+            self._estimates[call] = None if estimate is None else Decimal(estimate)
 
     def settle(
         self,
@@ -81,6 +100,9 @@ class Ledger:
         """Count a call and return the columns that settle it; the caller writes them down."""
         with self._lock:
             estimate = self._estimates.pop(call, None)
+            model = self._models.pop(call, "")
+            if model and cost and estimate and cost > estimate:
+                self._surplus[model] = self._surplus.get(model, Decimal(1)) * cost / estimate
             doubtful = isinstance(error, InDoubt)
             # A useless answer was billed like a good one, a lost one may have been, and so may one that met a bug.
             if cost is None and not isinstance(error, NOT_BILLED):

@@ -5,16 +5,18 @@ Invariant: a paid call is written down before it leaves; an image whose outcome 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from models.contract import GeneratedImage, ImageBackend
 from models.errors import ModelError, Unavailable
 from models.redaction import redact
 from tirada.engine.events import ImageFailed, Retrying
-from tirada.engine.retry import Action, BugError, Decision, decide
+from tirada.engine.jobs import JobRunner
+from tirada.engine.retry import Action, BugError, Decision, Trial, decide
 from tirada.engine.source import Job, JobSource
-from tirada.engine.state import RunState
+from tirada.engine.state import TICK, RunState
 from tirada.errors import StoreError, reason
 
 
@@ -47,6 +49,7 @@ class Renderer:
         self._backend: ImageBackend = state.parts.backend
         self._paid = self._backend.capabilities.paid
         self._settle = settle
+        self._runner = JobRunner(state, self._backend) if self._backend.capabilities.jobs else None
 
     def loop(self, deliver: Callable[[Delivered], None]) -> None:
         try:
@@ -57,41 +60,83 @@ class Renderer:
 
     def render(self, jobs: Sequence[Job], deliver: Callable[[Delivered], None], attempt: int = 1) -> None:
         """Render jobs until each is delivered, failed, or left to a later run because this one halts."""
+        trials = {job.image_id: Trial(attempt=attempt, failed=attempt - 1) for job in jobs}
         while jobs and self._state.clear_to_submit():
-            calls = [self._open(job, attempt) for job in jobs]
-            outcomes = self._generate(jobs)
-            again: list[tuple[Job, Decision, ModelError]] = []
-            for job, call, outcome in zip(jobs, calls, outcomes, strict=True):
-                if isinstance(outcome, GeneratedImage):
-                    self._state.service_answered("image")
-                    deliver(Delivered(job, outcome, attempt, self._settled(call, outcome)))
-                elif (decision := self._give_up(job, call, outcome, attempt)) is not None:
-                    again.append((job, decision, outcome))
-            if again:
-                self._pause(again, attempt)
-            jobs = [job for job, _, _ in again]
-            attempt += 1
+            began = self._state.throttle.enter(lambda: self._state.stopping, TICK)
+            if began is None:
+                return
+            answered = False
+            try:
+                sent = self._send(jobs, trials)
+                answered = any(isinstance(outcome, GeneratedImage) for _, _, outcome in sent)
+            finally:
+                self._state.throttle.leave(succeeded=answered)
+            jobs = self._sort_out(sent, trials, began, deliver)
+
+    def _send(
+        self, jobs: Sequence[Job], trials: Mapping[int, Trial]
+    ) -> list[tuple[Job, str | None, GeneratedImage | ModelError]]:
+        """Open the calls and ask; a job whose call may not be made comes back with the error that says why."""
+        opened: list[tuple[Job, str | None]] = []
+        kept: list[tuple[Job, str | None, GeneratedImage | ModelError]] = []
+        for job in jobs:
+            try:
+                opened.append((job, self._open(job, trials[job.image_id].attempt)))
+            except ModelError as exc:
+                kept.append((job, None, exc))
+        outcomes = self._generate(opened) if opened else []
+        return [*((job, call, outcome) for (job, call), outcome in zip(opened, outcomes, strict=True)), *kept]
+
+    def _sort_out(
+        self,
+        sent: Sequence[tuple[Job, str | None, GeneratedImage | ModelError]],
+        trials: Mapping[int, Trial],
+        began: float,
+        deliver: Callable[[Delivered], None],
+    ) -> list[Job]:
+        """Deliver what came, write down what failed; returns what is to be asked again, after the wait."""
+        again: list[tuple[Job, Decision, ModelError]] = []
+        for job, call, outcome in sent:
+            trial = trials[job.image_id]
+            if isinstance(outcome, GeneratedImage):
+                self._state.service_answered("image")
+                deliver(Delivered(job, outcome, trial.attempt, self._settled(call, outcome)))
+            elif (decision := self._give_up(job, call, outcome, trial)) is not None:
+                # A job that failed is dead; the next try hands in a new one.
+                again.append((replace(job, pending=None, pending_call=None), decision, outcome))
+            trial.attempt += 1
+        if again:
+            self._pause(again, trials, began)
+        return [job for job, _, _ in again]
 
     def _open(self, job: Job, attempt: int) -> str | None:
         """The intent row of a paid call; free backends need none, nothing is lost by asking again."""
         if not self._paid:
             return None
-        call = self._state.parts.ledger.new_call(
+        ledger = self._state.parts.ledger
+        if job.pending is not None and job.pending_call is not None:
+            return job.pending_call
+        call = ledger.new_call(
             kind="image",
             model=self._backend.model_for(job.request),
             estimate=self._backend.price(job.request),
         )
-        self._state.parts.store.submit_image(job.image_id, job.tried + attempt, call)
+        self._state.parts.store.submit_image(job.image_id, job.tried + attempt, call, ledger.limits)
         return str(call["id"])
 
-    def _generate(self, jobs: Sequence[Job]) -> Sequence[GeneratedImage | ModelError]:
+    def _generate(self, opened: Sequence[tuple[Job, str | None]]) -> Sequence[GeneratedImage | ModelError]:
+        jobs = [job for job, _ in opened]
         try:
+            if self._runner is not None:
+                return [self._runner.run(job, call) for job, call in opened if call is not None]
             outcomes = self._backend.generate([job.request for job in jobs])
             if len(outcomes) != len(jobs) or not all(isinstance(one, GeneratedImage | ModelError) for one in outcomes):
                 raise TypeError(f"backend {self._backend.name!r} answered {len(jobs)} requests with {outcomes!r:.200}")
             return outcomes
         except ModelError as exc:
             return [exc] * len(jobs)
+        except (OSError, StoreError):
+            raise
         except Exception as exc:  # noqa: BLE001 - one item's failure never ends the batch
             self._state.bug(exc)
             return [BugError(f"{type(exc).__name__}: {redact(str(exc))}")] * len(jobs)
@@ -101,42 +146,51 @@ class Renderer:
             return None
         return self._state.parts.ledger.settled(call, cost=image.cost_usd, usage=image.usage)
 
-    def _give_up(self, job: Job, call: str | None, error: ModelError, attempt: int) -> Decision | None:
+    def _give_up(self, job: Job, call: str | None, error: ModelError, trial: Trial) -> Decision | None:
         """Write an error down. Returns the decision when the job is to be tried again, else None."""
         state = self._state
-        decision = decide(error, attempt, state.options.retry, proven=state.proven("image"))
+        decision = decide(error, trial, state.options.retry, proven=state.proven("image"))
+        if decision.action is Action.LEAVE:
+            return None
         settled = None
         if call is not None:
             settled = state.parts.ledger.settled(call, cost=getattr(error, "cost_usd", None), error=error)
+        attempts = job.tried + trial.attempt
         if decision.action is Action.FAIL:
-            state.parts.store.set_image(
-                job.image_id,
-                decision.state,
-                settled=settled,
-                attempts=job.tried + attempt,
-                error_kind=error.kind,
-                error=redact(str(error)),
-                **({} if self._paid else {"cost": "0"}),
-            )
-            state.count(**{decision.state: 1})
-            state.emit(ImageFailed(job.concept.folder, job.position, error.kind, str(error)))
-            if isinstance(error, Unavailable):
-                state.service_failed(error)
-            self._settle(job)
+            self._fail(job, error, decision.state, settled, attempts)
             return None
         if decision.action is Action.HALT:
             # Before anything is written: until then others would go on submitting.
             state.halt(error.kind, str(error))
         if settled is not None or decision.action is Action.HALT:
-            state.parts.store.set_image(job.image_id, "planned", settled=settled, attempts=job.tried + attempt)
+            state.parts.store.set_image(job.image_id, "planned", settled=settled, attempts=attempts)
         return decision if decision.action is Action.RETRY else None
 
-    def _pause(self, again: Sequence[tuple[Job, Decision, ModelError]], attempt: int) -> None:
+    def _fail(self, job: Job, error: ModelError, left: str, settled: dict[str, Any] | None, attempts: int) -> None:
+        state = self._state
+        state.parts.store.set_image(
+            job.image_id,
+            left,
+            settled=settled,
+            attempts=attempts,
+            error_kind=error.kind,
+            error=redact(str(error)),
+            **({} if self._paid else {"cost": "0"}),
+        )
+        state.count(**{left: 1})
+        state.emit(ImageFailed(job.concept.folder, job.position, error.kind, str(error)))
+        if isinstance(error, Unavailable):
+            state.service_failed(error)
+        self._settle(job)
+
+    def _pause(
+        self, again: Sequence[tuple[Job, Decision, ModelError]], trials: Mapping[int, Trial], began: float
+    ) -> None:
         wait = max(decision.wait for _, decision, _ in again)
         job, decision, error = again[0]
         what = f"{job.concept.folder.name}, image {job.position}"
-        self._state.emit(Retrying(what, attempt + 1, wait, str(error)))
+        self._state.emit(Retrying(what, trials[job.image_id].attempt, wait, str(error)))
         if decision.everyone:
-            self._state.hold_everyone(wait)
+            self._state.throttle.slow_down(began, wait)
         else:
             self._state.wait(wait)

@@ -11,6 +11,7 @@ from enum import Enum
 
 from models.errors import (
     BadAnswer,
+    BudgetReached,
     InDoubt,
     ModelError,
     OutOfCredit,
@@ -28,6 +29,24 @@ class BugError(ModelError):
     kind = "bug"
 
 
+class StillRunning(ModelError):
+    """A job was not ready in the time we have; it is paid for, and a later run collects it."""
+
+    kind = "still_running"
+
+
+@dataclass(slots=True)
+class Trial:
+    """What one item has been through in this sitting."""
+
+    #: Tries so far, the one under way included.
+    attempt: int = 1
+    #: Failures and 429s so far, and seconds waited for them.
+    failed: int = 0
+    limited: int = 0
+    waited: float = 0.0
+
+
 class Action(Enum):
     """What happens to the item, and to the run."""
 
@@ -35,15 +54,22 @@ class Action(Enum):
     FAIL = "fail"
     #: The item stays to be done; nothing more is submitted in this run.
     HALT = "halt"
+    #: The item stays as it is, to be collected by a later run.
+    LEAVE = "leave"
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Tries per item, and waits in seconds: the first one, doubled each time with full jitter up to the longest."""
+    """Tries per item, and waits in seconds: the first one, doubled each time with full jitter up to the longest.
+
+    Being told to wait (429) is no failed try; it is bounded by its own count and by the time waited in all.
+    """
 
     tries: int = 4
     wait: float = 1.0
     longest_wait: float = 60.0
+    total_wait: float = 900.0
+    rate_limit_tries: int = 40
 
     def backoff(self, attempt: int) -> float:
         """Full jitter: anything up to the doubled wait, so that many clients do not come back at once."""
@@ -61,9 +87,14 @@ class Decision:
 
 
 def decide(
-    error: ModelError, attempt: int, policy: RetryPolicy, *, text: bool = False, proven: bool = False
+    error: ModelError,
+    trial: Trial,
+    policy: RetryPolicy,
+    *,
+    text: bool = False,
+    proven: bool = False,
 ) -> Decision:
-    """The engine's answer to an error on the given attempt (the first is 1).
+    """The engine's answer to an error, given what was tried before; the trial is brought up to date.
 
     A ``text`` call in doubt costs a fraction of a cent, which is counted as spent: it is asked again. An image is not.
     A text that stays bad was asked for again by its writer already, with the fault named. Where the service is
@@ -72,7 +103,9 @@ def decide(
     match error:
         case UnsupportedRequest() if proven:
             return Decision(Action.FAIL)
-        case SetupError() | UnsupportedRequest() | OutOfCredit():
+        case StillRunning():
+            return Decision(Action.LEAVE)
+        case SetupError() | UnsupportedRequest() | OutOfCredit() | BudgetReached():
             return Decision(Action.HALT)
         case Refused():
             return Decision(Action.FAIL, state="refused")
@@ -80,13 +113,29 @@ def decide(
             return Decision(Action.FAIL, state="in_doubt")
         case BadAnswer() if text:
             return Decision(Action.FAIL)
-    if attempt >= policy.tries:
+    if isinstance(error, RateLimited):
+        return _slower(error, trial, policy)
+    if not isinstance(error, Unavailable | BadAnswer | InDoubt):
         return Decision(Action.FAIL)
-    match error:
-        case RateLimited(retry_after=asked) | Unavailable(retry_after=asked) if asked is not None:
-            return Decision(Action.RETRY, wait=asked, everyone=True)
-        case RateLimited():
-            return Decision(Action.RETRY, wait=policy.backoff(attempt), everyone=True)
-        case Unavailable() | BadAnswer() | InDoubt():
-            return Decision(Action.RETRY, wait=policy.backoff(attempt))
-    return Decision(Action.FAIL)
+    trial.failed += 1
+    if trial.failed >= policy.tries:
+        return Decision(Action.FAIL)
+    wait = getattr(error, "retry_after", None)
+    decision = Decision(Action.RETRY, wait=policy.backoff(trial.failed) if wait is None else wait)
+    return _bounded(decision, trial, policy) or Decision(Action.FAIL)
+
+
+def _slower(error: RateLimited, trial: Trial, policy: RetryPolicy) -> Decision:
+    """Wait as told and go on; a service that wants more patience than there is ends the run, to be resumed later."""
+    trial.limited += 1
+    wait = policy.backoff(trial.limited) if error.retry_after is None else error.retry_after
+    decision = Decision(Action.RETRY, wait=wait, everyone=True)
+    if trial.limited >= policy.rate_limit_tries:
+        return Decision(Action.HALT)
+    return _bounded(decision, trial, policy) or Decision(Action.HALT)
+
+
+def _bounded(decision: Decision, trial: Trial, policy: RetryPolicy) -> Decision | None:
+    """The decision, if its wait still fits into the time an item may wait in all."""
+    trial.waited += decision.wait
+    return decision if trial.waited <= policy.total_wait else None

@@ -10,7 +10,9 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tirada.engine.events import Listener, RunStarted
 from tirada.engine.finishing import write_folder
@@ -25,10 +27,15 @@ from tirada.errors import StoreError, UsageError
 from tirada.output.atomic import sweep_temps
 from tirada.store.recovery import Recovery
 
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+
 #: Concepts written ahead of the render stage, at most.
 AHEAD = 16
 #: Failures that say nothing about the item: a resume tries these again.
 FORGIVEN = ("unavailable", "rate_limited")
+#: Images in doubt named by a resume.
+DOUBTS_NAMED = 10
 #: Ready concepts stored in one transaction.
 CHUNK = 500
 
@@ -36,14 +43,33 @@ CHUNK = 500
 class Run:
     """One sitting of a run, new or resumed."""
 
-    def __init__(self, run_id: str, plan: Plan, parts: Parts, options: EngineOptions, listener: Listener) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        plan: Plan,
+        parts: Parts,
+        options: EngineOptions,
+        listener: Listener,
+        *,
+        skip_in_doubt: bool = False,
+        retry_failed: bool = False,
+    ) -> None:
         self.state = RunState(run_id, plan, parts, options, listener)
+        #: Whether a resume leaves images alone that may have been paid for.
+        self.skip_in_doubt = skip_in_doubt
+        #: Whether it takes up again what failed or was refused.
+        self.retry_failed = retry_failed
 
     def interrupt(self) -> None:
         """Finish what is in flight, write the info files, stop. May be called from a signal handler."""
         # On a thread of its own: the handler may have cut in where the main thread holds a lock of stderr.
         message = "Interrupted: what is in flight is finished first."
         threading.Thread(target=self.state.halt, args=("interrupted", message), name="halt", daemon=True).start()
+
+    def move_to(self, backend: str, model: str) -> None:
+        """Render what is missing with another backend or model."""
+        state = self.state
+        state.parts.store.move_run(state.run_id, backend, model, state.plan.to_json())
 
     def _begin(self, ready: Sequence[ReadyConcept]) -> str:
         """Write down everything that a resume needs; until then the run does not count as begun."""
@@ -65,14 +91,18 @@ class Run:
             # Killed between the answer and its row: what was received is not paid for again.
             if image["folder"] and spool_path(self.state.parts.output / image["folder"], image["position"]).exists():
                 recovery.receive_late(image["id"])
-        doubtful, cost = recovery.doubt_open_work()
-        again = recovery.reset_images(("submitted", "in_doubt"))
+        recovery.doubt_open_work()
+        recovery.doubt_submitted()
+        doubtful = recovery.doubtful_images()
+        if not self.skip_in_doubt:
+            recovery.reset_images(("in_doubt",))
+        if self.retry_failed:
+            recovery.reset_images(("failed", "refused"))
+            recovery.forget_failed_concepts()
         recovery.forgive(FORGIVEN)
         recovery.reopen_concepts()
         store.start_run(run_id)
-        if not doubtful and not again:
-            return ""
-        return f"{doubtful} calls were cut off and may have cost {cost:.4f} USD; {again} images are asked for again."
+        return _doubts(doubtful, skipped=self.skip_in_doubt)
 
     def execute(self, ready: Sequence[ReadyConcept] = (), *, resumed: bool = False) -> Report:
         """Run all stages to the end of the plan, or until the run halts.
@@ -101,7 +131,9 @@ class Run:
         plan = self.state.plan
         to_write = plan.concepts - len(have)
         figures = self.state.parts.store.run_figures(self.state.run_id)
-        return to_write, to_write * plan.images + figures.get("planned", 0) + figures.get("received", 0)
+        return to_write, to_write * plan.images + sum(
+            figures.get(state, 0) for state in ("planned", "submitted", "received")
+        )
 
     def _write_only(self, have: set[int]) -> None:
         recover_prompts(self.state)
@@ -162,6 +194,21 @@ class Run:
             images = self.state.parts.store.open_images(concept_id)
             for path in left - {spool_path(folder, i["position"]) for i in images if i["state"] == "received"}:
                 path.unlink(missing_ok=True)
+
+
+def _doubts(images: Sequence[RowMapping], *, skipped: bool) -> str:
+    """What a resume says about images whose outcome nobody knows."""
+    if not images:
+        return ""
+    cost = sum((Decimal(image["cost"]) for image in images if image["cost"]), Decimal(0))
+    named = [f"{one['folder']}, image {one['position']} ({one['cost'] or '?'} USD)" for one in images[:DOUBTS_NAMED]]
+
+    more = f"; and {len(images) - DOUBTS_NAMED} more" if len(images) > DOUBTS_NAMED else ""
+    fate = "They are left as they are." if skipped else "They are asked for again."
+    return (
+        f"{len(images)} images are in doubt: their answers were lost, and they may have cost {cost:.4f} USD, "
+        f"which counts as spent. {fate} {'; '.join(named)}{more}."
+    )
 
 
 def _given_first(given: Sequence[int | None] | None, dealt: Sequence[int | None]) -> list[int | None]:

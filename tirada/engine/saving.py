@@ -147,6 +147,7 @@ class Saver:
             width=request.width,
             height=request.height,
             fmt=fmt,  # type: ignore[arg-type]
+            embed=state.plan.embed,  # type: ignore[arg-type]
             metadata=self._metadata(item),
         )
         name = image_name(job.position, job.concept.total, EXTENSIONS[fmt])
@@ -166,6 +167,8 @@ class Saver:
             "rendered_width": prepared.rendered_width,
             "rendered_height": prepared.rendered_height,
         }
+        if item.image.seed is not None:
+            columns["seed"] = item.image.seed
         if item.settled is None:
             columns |= {"attempts": item.attempts, "model": item.image.model}
             if item.image.cost_usd is not None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import RowMapping
 
@@ -53,6 +53,9 @@ class Job:
     request: ImageRequest
     #: Tries of earlier sittings.
     tried: int = 0
+    #: The job that an earlier sitting handed in, and the call that paid for it.
+    pending: str | None = None
+    pending_call: str | None = None
 
 
 class JobSource:
@@ -135,7 +138,8 @@ class JobSource:
             folder = output / row["folder"]
             folder.mkdir(parents=True, exist_ok=True)
         figures = store.concept_figures(concept_id)
-        total, waiting = sum(figures.values()), figures.get("planned", 0) + figures.get("received", 0)
+        total = sum(figures.values())
+        waiting = sum(figures.get(open_state, 0) for open_state in ("planned", "submitted", "received"))
         concept = ActiveConcept(row, folder, total, waiting)
         self._active[concept.id] = concept
         state.add_folder(folder)
@@ -143,11 +147,29 @@ class JobSource:
             # Cut off between its last image and its files.
             self._finish(concept)
         for image in store.open_images(concept_id):
-            request = request_from_json(concept.request, image["seed"])
+            request = request_from_json(concept.request, self._seed(row["position"], image))
             job = Job(concept, image["id"], image["position"], request, image["attempts"])
             if image["state"] == "received" and self._collect(job, image):
                 continue
+            if image["state"] == "submitted":
+                job = self._with_pending(job)
             yield job
+
+    def _seed(self, concept: int, image: RowMapping) -> int | None:
+        """The image's seed; one of the plan's where it was planned for a backend that takes none, and this one does."""
+        backend, plan = self._state.parts.backend, self._state.plan
+        if image["seed"] is not None or backend is None or not backend.capabilities.seeds:
+            return cast(int | None, image["seed"])
+        return plan.seeds(concept)[image["position"] - 1]
+
+    def _with_pending(self, job: Job) -> Job:
+        """The job with what an earlier sitting handed in for it."""
+        parts = self._state.parts
+        call = parts.store.open_job(job.image_id)
+        if call is None:
+            return job
+        parts.ledger.adopt(call["id"], call["estimate"])
+        return replace(job, pending=call["job"], pending_call=call["id"])
 
 
 def _alike(one: ImageRequest, other: ImageRequest) -> bool:

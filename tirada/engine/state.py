@@ -9,7 +9,6 @@ import contextlib
 import queue
 import shutil
 import threading
-import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from tirada.engine.events import Event, Listener, Stopping
 from tirada.engine.ledger import Ledger
 from tirada.engine.plan import Plan
 from tirada.engine.retry import RetryPolicy
+from tirada.engine.throttle import Throttle
 from tirada.store.store import Store
 
 T = TypeVar("T")
@@ -44,6 +44,8 @@ class EngineOptions:
     #: Nothing is submitted with less than this many bytes free in the output folder.
     min_free: int = 100 * 1024 * 1024
     save_threads: int = 3
+    #: Seconds a job of a service with job ids may take before it is left to a later run.
+    job_wait: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,9 @@ class RunState:
         self.bugs: list[str] = []
         self._down_in_a_row = 0
         self._proven: set[Service] = set()
-        self._not_before = 0.0
+        backend = parts.backend
+        #: How many images are under way at once.
+        self.throttle = Throttle(backend.capabilities.max_in_flight if backend is not None else 1)
 
     # --- telling
 
@@ -141,19 +145,9 @@ class RunState:
 
     # --- pacing
 
-    def hold_everyone(self, seconds: float) -> None:
-        """Nobody submits for so many seconds (the service asked for it)."""
-        with self._lock:
-            self._not_before = max(self._not_before, time.monotonic() + seconds)
-
     def clear_to_submit(self) -> bool:
-        """Wait for the service's leave and look at the disk; False when the run halts instead."""
-        while not self.stopping:
-            remaining = self._not_before - time.monotonic()
-            if remaining <= 0:
-                return self._disk_has_room()
-            self.wait(remaining)
-        return False
+        """Look at the disk; False when the run halts instead."""
+        return not self.stopping and self._disk_has_room()
 
     def _disk_has_room(self) -> bool:
         free = shutil.disk_usage(self.parts.output).free

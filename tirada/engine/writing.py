@@ -9,7 +9,7 @@ import itertools
 import queue
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from models.errors import ModelError
 from models.redaction import redact
 from models.roles import make_briefs
 from tirada.engine.events import ConceptFailed, ConceptWritten, PromptsSaved, Retrying
-from tirada.engine.retry import Action, BugError, Decision, decide
+from tirada.engine.retry import Action, BugError, Decision, Trial, decide
 from tirada.engine.state import RunState
 from tirada.errors import OutputError, StoreError, reason
 from tirada.output.prompts_csv import append_rows, read_rows
@@ -80,7 +80,7 @@ class WriteStage:
             self._state.halt("disk", f"The prompts cannot be kept: {reason(exc)}.")
 
     def _write(self, placed: Sequence[Placed]) -> None:
-        attempt = 1
+        trials = {position: Trial() for position, _ in placed}
         while placed and self._state.clear_to_submit():
             results = self._ask([brief for _, brief in placed])
             written = [(p, b, r) for (p, b), r in zip(placed, results, strict=True) if isinstance(r, Concept)]
@@ -88,8 +88,7 @@ class WriteStage:
             if written:
                 self._state.service_answered("text")
                 self._keep(written)
-            placed = self._retry(failed, attempt)
-            attempt += 1
+            placed = self._retry(failed, trials)
 
     def _ask(self, briefs: Sequence[Brief]) -> Sequence[Concept | ModelError]:
         try:
@@ -102,12 +101,14 @@ class WriteStage:
             self._state.bug(exc)
             return [BugError(f"{type(exc).__name__}: {redact(str(exc))}")] * len(briefs)
 
-    def _retry(self, failed: Sequence[tuple[int, Brief, ModelError]], attempt: int) -> list[Placed]:
+    def _retry(self, failed: Sequence[tuple[int, Brief, ModelError]], trials: Mapping[int, Trial]) -> list[Placed]:
         """Write the final failures down; returns what is to be asked again, after the wait."""
         state = self._state
         again: list[tuple[Placed, Decision, ModelError]] = []
         for position, brief, error in failed:
-            decision = decide(error, attempt, state.options.retry, text=True, proven=state.proven("text"))
+            trial = trials[position]
+            decision = decide(error, trial, state.options.retry, text=True, proven=state.proven("text"))
+            trial.attempt += 1
             if decision.action is Action.HALT:
                 state.halt(error.kind, str(error))
             elif decision.action is Action.RETRY:
@@ -116,7 +117,8 @@ class WriteStage:
                 self._give_up(position, brief, error)
         if again and not state.stopping:
             wait = max(decision.wait for _, decision, _ in again)
-            state.emit(Retrying(f"{len(again)} prompts", attempt + 1, wait, str(again[0][2])))
+            attempt = trials[again[0][0][0]].attempt
+            state.emit(Retrying(f"{len(again)} prompts", attempt, wait, str(again[0][2])))
             state.wait(wait)
         return [placed for placed, _, _ in again]
 

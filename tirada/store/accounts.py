@@ -9,28 +9,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from models.errors import BudgetReached
 from tirada.store.schema import accounts
 
+_READ = select(accounts.c.amount).where(accounts.c.name == bindparam("row"))
+_WRITE = insert(accounts).prefix_with("OR REPLACE")
 
-def run_account(run_id: str) -> str:
-    return f"run:{run_id}"
 
-
-def month_account(moment: str) -> str:
-    """The account of the calendar month (UTC) of an ISO 8601 time."""
-    return f"month:{moment[:7]}"
+def accounts_of(run_id: str, moment: str) -> tuple[str, str]:
+    """The account of the run, and that of the calendar month (UTC) of an ISO 8601 time."""
+    return f"run:{run_id}", f"month:{moment[:7]}"
 
 
 def balance(connection: Connection, name: str) -> Decimal:
     """USD spent and reserved."""
-    amount = connection.execute(select(accounts.c.amount).where(accounts.c.name == name)).scalar_one_or_none()
+    amount = connection.execute(_READ, {"row": name}).scalar_one_or_none()
     return Decimal(amount or 0)
 
 
-def reserve(connection: Connection, names: tuple[str, ...], estimate: Decimal, limits: Mapping[str, Decimal]) -> None:
+def reserve(
+    connection: Connection, names: tuple[str, ...], estimate: Decimal, limits: Mapping[str, Decimal | None]
+) -> None:
     """Set USD aside on every account; raises BudgetReached, changing nothing, where one would pass its limit."""
     balances = {name: balance(connection, name) for name in names}
     for name, amount in balances.items():
@@ -53,4 +54,4 @@ def correct(connection: Connection, names: tuple[str, ...], change: Decimal) -> 
 
 
 def _write(connection: Connection, name: str, amount: Decimal) -> None:
-    connection.execute(insert(accounts).prefix_with("OR REPLACE"), {"name": name, "amount": str(amount)})
+    connection.execute(_WRITE, {"name": name, "amount": str(amount)})

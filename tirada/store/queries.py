@@ -6,12 +6,15 @@ Invariant: nothing here changes anything.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import RowMapping, and_, func, or_, select
 
 from tirada.errors import NotFound
-from tirada.store.schema import concepts, images, runs
+from tirada.store.accounts import accounts_of, balance
+from tirada.store.calls import now
+from tirada.store.schema import calls, concepts, images, runs
 from tirada.store.store import Store
 
 #: States of a run that was left before its end.
@@ -109,3 +112,35 @@ def resumable(store: Store) -> list[str]:
     )
     with store.database.read() as connection:
         return list(connection.execute(query).scalars())
+
+
+def spending(store: Store, by: str | None) -> list[dict[str, Any]]:
+    """What calls cost (USD), the newest first: by day, backend and model together, or by one of them, month or run."""
+    columns = {
+        "day": func.substr(calls.c.started_at, 1, 10),
+        "month": func.substr(calls.c.started_at, 1, 7),
+        "backend": calls.c.backend,
+        "model": calls.c.model,
+        "run": calls.c.run_id,
+    }
+    keys = ("day", "backend", "model") if by is None else (by,)
+    query = select(*(columns[key].label(key) for key in keys), calls.c.state, calls.c.cost)
+    sums: dict[tuple[str, ...], dict[str, Any]] = {}
+    with store.database.read() as connection:
+        for row in connection.execute(query):
+            *names, state, cost = row
+            entry = sums.setdefault(
+                tuple(names),
+                {**dict(zip(keys, names, strict=True)), "calls": 0, "in_doubt": 0, "usd": Decimal(0)},
+            )
+            entry["calls"] += 1
+            entry["in_doubt"] += state in ("in_doubt", "open")
+            entry["usd"] += Decimal(cost or 0)
+    return [sums[names] for names in sorted(sums, reverse=True)]
+
+
+def month_spent(store: Store) -> tuple[str, Decimal]:
+    """This calendar month (UTC), and what was spent and reserved in it (USD)."""
+    _, month = accounts_of("", now())
+    with store.database.read() as connection:
+        return month.removeprefix("month:"), balance(connection, month)

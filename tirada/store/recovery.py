@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
-from sqlalchemy import Connection, RowMapping, delete, select, update
+from sqlalchemy import Connection, RowMapping, and_, delete, func, select, update
 
 from tirada.store.calls import cost_of_image, now
 from tirada.store.database import Database
@@ -31,9 +31,8 @@ class Recovery:
         """
 
         def work(connection: Connection) -> tuple[int, Decimal]:
-            open_calls = select(calls.c.estimate).where(calls.c.run_id == self._run_id, calls.c.state == "open")
-            estimates = connection.execute(open_calls).scalars().all()
-            where = (calls.c.run_id == self._run_id, calls.c.state == "open")
+            where = (calls.c.run_id == self._run_id, calls.c.state == "open", calls.c.job.is_(None))
+            estimates = connection.execute(select(calls.c.estimate).where(*where)).scalars().all()
             change = {"state": "in_doubt", "cost": calls.c.estimate, "finished_at": now()}
             connection.execute(update(calls).where(*where).values(**change))
             return len(estimates), sum((Decimal(value) for value in estimates if value), Decimal(0))
@@ -75,6 +74,34 @@ class Recovery:
             connection.execute(delete(concepts).where(*unwritten))
 
         self._database.change(work)
+
+    def doubt_submitted(self) -> None:
+        """Images that were asked for when the run was cut off are in doubt, but for those that wait as a job."""
+        jobs = select(calls.c.image_id).where(
+            calls.c.run_id == self._run_id, calls.c.state == "open", calls.c.job.is_not(None)
+        )
+        where = (images.c.run_id == self._run_id, images.c.state == "submitted", images.c.id.not_in(jobs))
+        why = {"error_kind": "in_doubt", "error": "The run was cut off before the answer came."}
+        statement = update(images).where(*where).values(state="in_doubt", updated_at=now(), **why)
+        self._database.change(lambda c: c.execute(statement))
+
+    def doubtful_images(self) -> Sequence[RowMapping]:
+        """Images in doubt: folder, position, and what their calls may have cost (USD)."""
+        query = (
+            select(concepts.c.folder, images.c.position, func.max(calls.c.cost).label("cost"))
+            .join_from(images, concepts, images.c.concept_id == concepts.c.id)
+            .join(calls, and_(calls.c.image_id == images.c.id, calls.c.state == "in_doubt"), isouter=True)
+            .where(images.c.run_id == self._run_id, images.c.state == "in_doubt")
+            .group_by(images.c.id)
+            .order_by(concepts.c.position, images.c.position)
+        )
+        with self._database.read() as connection:
+            return connection.execute(query).mappings().all()
+
+    def forget_failed_concepts(self) -> None:
+        """Concepts that could not be written are to be written again."""
+        where = (concepts.c.run_id == self._run_id, concepts.c.status == "failed")
+        self._database.change(lambda c: c.execute(delete(concepts).where(*where)))
 
     def reset_images(self, states: Iterable[str]) -> int:
         """Plan images again that are in one of these states; returns how many."""

@@ -13,10 +13,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Text, bindparam, func, insert, select, type_coerce, update
 
 from models.contract import Concept
-from tirada.store.calls import cost_of_image, new_id, now, open_call, settle_call
+from tirada.store.calls import Limits, cost_of_image, new_id, note_job, now, open_call, settle_call
 from tirada.store.database import Database
 from tirada.store.schema import calls, concepts, images, memory, runs
 
@@ -74,6 +74,18 @@ class Store:
     def start_run(self, run_id: str) -> None:
         """From here on the run counts as begun: all that it needs is in the store."""
         self._update_run(run_id, status="running", finished_at=None, message="")
+
+    def move_run(self, run_id: str, backend: str, model: str, plan: Mapping[str, Any]) -> None:
+        """What is still to be made goes to another backend or model; images that are done keep theirs."""
+        moved = update(runs).where(runs.c.id == run_id).values(backend=backend, model=model, plan=dict(plan))
+        asked = func.json_set(concepts.c.request, "$.model", model)
+        waiting = (concepts.c.run_id == run_id, concepts.c.request.is_not(None))
+
+        def work(connection: Connection) -> None:
+            connection.execute(moved)
+            connection.execute(update(concepts).where(*waiting).values(request=type_coerce(asked, Text)))
+
+        self.database.change(work)
 
     def _update_run(self, run_id: str, **columns: Any) -> None:
         self.database.change(lambda c: c.execute(update(runs).where(runs.c.id == run_id).values(**columns)))
@@ -240,14 +252,14 @@ class Store:
         return found
 
     def open_images(self, concept_id: str) -> Iterator[RowMapping]:
-        """Images of the concept that are planned, or received and not saved, in order, a page at a time."""
+        """Images of the concept that are planned, wait as a job, or were received, in order, a page at a time."""
         last = -1
         while True:
             query = (
                 select(images)
                 .where(
                     images.c.concept_id == concept_id,
-                    images.c.state.in_(("planned", "received")),
+                    images.c.state.in_(("planned", "submitted", "received")),
                     images.c.position > last,
                 )
                 .order_by(images.c.position)
@@ -262,14 +274,13 @@ class Store:
 
     # --- the life of one image
 
-    def submit_image(self, image_id: int, attempt: int, call: Mapping[str, Any] | None) -> None:
-        """The intent: the image is about to be asked for, and the call (if it may cost) is open."""
+    def submit_image(self, image_id: int, attempt: int, call: Mapping[str, Any], limits: Limits) -> None:
+        """The intent: the image is about to be asked for, and its call is open; raises BudgetReached past a limit."""
 
         def work(connection: Connection) -> None:
             change = {"row": image_id, "state": "submitted", "attempts": attempt, "updated_at": now()}
+            open_call(connection, {"image_id": image_id, **call}, limits)
             connection.execute(_CHANGE_IMAGE, change)
-            if call is not None:
-                open_call(connection, {"image_id": image_id, **call})
 
         self.database.change(work)
 
@@ -290,9 +301,20 @@ class Store:
 
     # --- calls
 
-    def open_call(self, call: Mapping[str, Any]) -> None:
-        """Write down that a paid call is about to leave; the columns hold its id."""
-        self.database.change(lambda c: open_call(c, call))
+    def open_call(self, call: Mapping[str, Any], limits: Limits) -> None:
+        """Write down that a paid call is about to leave (columns with its id); raises BudgetReached past a limit."""
+        self.database.change(lambda c: open_call(c, call, limits))
+
+    def note_job(self, call_id: str, job: str) -> None:
+        """Keep the job id of a paid call: after a crash the job is collected instead of paid again."""
+        self.database.change(lambda c: note_job(c, call_id, job))
+
+    def open_job(self, image_id: int) -> RowMapping | None:
+        """The open call of a submitted image whose job can be collected: id, job, estimate."""
+        where = (calls.c.image_id == image_id, calls.c.state == "open", calls.c.job.is_not(None))
+        with self.database.read() as connection:
+            query = select(calls.c.id, calls.c.job, calls.c.estimate).where(*where).limit(1)
+            return connection.execute(query).mappings().one_or_none()
 
     def settle_call(self, settled: Mapping[str, Any]) -> None:
         self.database.change(lambda c: settle_call(c, settled))

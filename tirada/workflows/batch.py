@@ -73,7 +73,8 @@ def _plan(options: BatchOptions, *, concepts: int, images: int, source: str = ""
     if max(concepts, 1) * max(images, 1) > COUNT_MAX:
         raise UsageError(f"{concepts} x {images} images are more than {COUNT_MAX:,} in one run; split it.")
     width, height = options.size
-    request: dict[str, Any] = {"width": width, "height": height, "model": options.model, **options.request}
+    request: dict[str, Any] = {"width": width, "height": height, "model": options.model}
+    request |= {name: value for name, value in options.request.items() if value not in (None, [])}
     if options.negative:
         request["negative"] = options.negative
     if options.options:

@@ -1,0 +1,55 @@
+"""Work that has a job id at the service: handed in once, looked at until it is ready.
+
+Invariant: the id is in the store before anything is waited for; a job that has one is collected, never paid for again.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import cast
+
+from models.contract import GeneratedImage, ImageBackend, JobBackend
+from models.errors import ModelError, RateLimited, Unavailable
+from tirada.engine.retry import RetryPolicy, StillRunning
+from tirada.engine.source import Job
+from tirada.engine.state import RunState
+
+
+class JobRunner:
+    """Submits and collects for a render thread."""
+
+    def __init__(self, state: RunState, backend: ImageBackend) -> None:
+        self._state = state
+        self._backend = cast(JobBackend, backend)
+        self._policy: RetryPolicy = state.options.retry
+
+    def run(self, job: Job, call: str) -> GeneratedImage | ModelError:
+        """The image of a request, or of the job that an earlier sitting handed in for it."""
+        try:
+            name = job.pending
+            if name is None:
+                name = self._backend.submit(job.request)
+                self._state.parts.store.note_job(call, name)
+            return self._wait_for(name)
+        except ModelError as exc:
+            return exc
+
+    def _wait_for(self, name: str) -> GeneratedImage:
+        """Look until it is ready, also while the run halts: it is in flight, and it is paid for."""
+        end = time.monotonic() + self._state.options.job_wait
+        failures = 0
+        while True:
+            pause = self._backend.poll_seconds
+            try:
+                image = self._backend.collect(name)
+                failures = 0
+            except (Unavailable, RateLimited) as exc:
+                # Looking again costs nothing, so patience is bounded by the time alone.
+                image = None
+                failures += 1
+                pause = max(pause, exc.retry_after or self._policy.backoff(failures))
+            if image is not None:
+                return image
+            if time.monotonic() + pause > end:
+                raise StillRunning(f"The job is not ready after {self._state.options.job_wait:.0f} s.")
+            time.sleep(pause)
