@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import threading
@@ -18,8 +17,7 @@ from models.contract import GeneratedImage
 from models.errors import BadAnswer, InDoubt, RateLimited, Refused, SetupError, Unavailable
 from tests.flux_tools import KEY, Make, ask, backends, changed, fail, not_collected, render
 from tests.servers.base import Fault
-from tests.servers.bfl_api import BflServer
-from tests.servers.openai_api import encoded
+from tests.servers.bfl_api import BflServer, rendered
 
 LONG_AGO = 1_700_000_000.0
 
@@ -50,7 +48,7 @@ def test_a_job_is_submitted_looked_at_and_fetched(server: BflServer, make: Make)
     assert [backend.collect(job), backend.collect(job)] == [None, None]
     image = backend.collect(job)
     assert isinstance(image, GeneratedImage)
-    assert image.image == base64.b64decode(encoded(64, 64, "png"))
+    assert image.image == rendered(64, 64, "png", 7)
     assert (image.width, image.height, image.seed, image.model) == (64, 64, 7, "flux-2-pro")
     assert image.cost_usd == Decimal("0.03") == server.bill
     assert image.details == {"job": json.loads(job)["id"]}
@@ -73,6 +71,11 @@ def test_the_text_of_a_job_holds_all_that_another_process_needs(server: BflServe
     assert isinstance(again, GeneratedImage)
     assert (image.image, image.model, image.cost_usd) == (again.image, "flux-2-pro", again.cost_usd)
     assert len(server.jobs) == server.billed == 1
+
+
+def test_equal_seeds_make_equal_pictures(make: Make) -> None:
+    first, second, other = (render(make(), ask(seed=seed)).image for seed in (1, 1, 2))
+    assert first == second != other
 
 
 def test_generate_does_all_of_it(server: BflServer, make: Make) -> None:

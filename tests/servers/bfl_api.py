@@ -11,13 +11,14 @@ ready, once each, as the service says it does: moderated and failed jobs are fre
 from __future__ import annotations
 
 import argparse
-import base64
+import io
 import threading
 import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,7 +26,7 @@ from pydantic import ValidationError
 
 from tests.servers.base import Answer, Fault, Service, as_json
 from tests.servers.bfl_inputs import MODELS, Inputs, cents
-from tests.servers.openai_api import encoded
+from tests.servers.pictures import encoded
 
 __all__ = ["BflServer", "Fault", "Job"]
 
@@ -191,7 +192,20 @@ class BflServer(Service):
                 return Answer(status=403, body=GONE, content_type="application/xml")
         width, height = self.image_size or job.inputs.size()
         kind = job.inputs.format()
-        return Answer(body=base64.b64decode(encoded(width, height, kind)), content_type=f"image/{kind}")
+        return Answer(body=rendered(width, height, kind, job.inputs.seed), content_type=f"image/{kind}")
+
+
+@lru_cache(maxsize=256)
+def rendered(width: int, height: int, output_format: str, seed: int | None) -> bytes:
+    """A picture of that size; equal seeds make equal ones."""
+    if seed is None:
+        return encoded(width, height, output_format)
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    colour = (seed % 256, seed // 256 % 256, 128)
+    Image.new("RGB", (width, height), colour).save(buffer, output_format)
+    return buffer.getvalue()
 
 
 def _detail(message: str, status: int) -> Answer:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import RowMapping
 
@@ -158,9 +158,10 @@ class JobSource:
     def _seed(self, concept: int, image: RowMapping) -> int | None:
         """The image's seed; one of the plan's where it was planned for a backend that takes none, and this one does."""
         backend, plan = self._state.parts.backend, self._state.plan
-        if image["seed"] is not None or backend is None or not backend.capabilities.seeds:
-            return cast(int | None, image["seed"])
-        return plan.seeds(concept)[image["position"] - 1]
+        seed: int | None = image["seed"]
+        if seed is not None or backend is None or not backend.capabilities.seeds:
+            return seed
+        return plan.seeds(concept)[int(image["position"]) - 1]
 
     def _with_pending(self, job: Job) -> Job:
         """The job with what an earlier sitting handed in for it."""
