@@ -9,7 +9,7 @@ import time
 from typing import cast
 
 from models.contract import GeneratedImage, ImageBackend, JobBackend
-from models.errors import ModelError, RateLimited, Unavailable
+from models.errors import BadAnswer, ModelError, RateLimited, Refused, Unavailable
 from tirada.engine.retry import RetryPolicy, StillRunning
 from tirada.engine.source import Job
 from tirada.engine.state import RunState
@@ -30,9 +30,15 @@ class JobRunner:
             if name is None:
                 name = self._backend.submit(job.request)
                 self._state.parts.store.note_job(call, name)
-            return self._wait_for(name)
         except ModelError as exc:
             return exc
+        try:
+            return self._wait_for(name)
+        except (Refused, BadAnswer, StillRunning) as exc:
+            return exc
+        except ModelError as exc:
+            # Nothing of this makes the job worth less: it waits until the set-up is right again.
+            return StillRunning(str(exc), cause=exc)
 
     def _wait_for(self, name: str) -> GeneratedImage:
         """Look until it is ready, also while the run halts: it is in flight, and it is paid for."""

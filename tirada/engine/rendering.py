@@ -14,7 +14,7 @@ from models.errors import ModelError, Unavailable
 from models.redaction import redact
 from tirada.engine.events import ImageFailed, Retrying
 from tirada.engine.jobs import JobRunner
-from tirada.engine.retry import Action, BugError, Decision, Trial, decide
+from tirada.engine.retry import Action, BugError, Decision, StillRunning, Trial, decide
 from tirada.engine.source import Job, JobSource
 from tirada.engine.state import TICK, RunState
 from tirada.errors import StoreError, reason
@@ -151,6 +151,8 @@ class Renderer:
         state = self._state
         decision = decide(error, trial, state.options.retry, proven=state.proven("image"))
         if decision.action is Action.LEAVE:
+            if isinstance(error, StillRunning) and error.cause is not None:
+                state.halt(error.cause.kind, str(error.cause))
             return None
         settled = None
         if call is not None:

@@ -30,9 +30,16 @@ class BugError(ModelError):
 
 
 class StillRunning(ModelError):
-    """A job was not ready in the time we have; it is paid for, and a later run collects it."""
+    """A job cannot be collected now; it is paid for, and a later run collects it.
+
+    ``cause`` is what keeps us from it, where that stops the whole run.
+    """
 
     kind = "still_running"
+
+    def __init__(self, message: str, *, cause: ModelError | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 @dataclass(slots=True)
