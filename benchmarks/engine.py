@@ -66,11 +66,17 @@ def drafts(quick: bool) -> None:
     pairs = 1 if quick else 3
     peaks: dict[int, list[float]] = {100: [], small: [], large: []}
     title(f"Drafts of {SIDE}x{SIDE}, main.py against a loop that only draws and saves")
+    starts = []
+    for _ in range(pairs):
+        with scratch() as folder:
+            starts.append(draft(folder, 1, 1).wall)
+    start = statistics.median(starts)
+    row("main.py with 1 image: imports, the store, the folder's pages", f"{start * 1e3:.0f} ms")
     for ideas_of in (None, 100):
         with scratch() as folder:
             peaks[100].append(draft(folder, *split(100, ideas_of and 10)).peak)
         for size, turns in ((small, pairs), (large, 1)):
-            peaks[size].append(compare(size, ideas_of, turns))
+            peaks[size].append(compare(size, ideas_of, turns, start))
     title("Peak memory of main.py")
     for label, column in (("one idea", 0), ("100 images of each idea (10 in the smallest run)", 1)):
         for size, found in peaks.items():
@@ -85,8 +91,8 @@ def split(size: int, each: int | None) -> tuple[int, int]:
     return (size, 1) if each is None else (each, size // each)
 
 
-def compare(size: int, each: int | None, turns: int) -> float:
-    """Run and loop in turn; prints, and returns the largest peak in MB."""
+def compare(size: int, each: int | None, turns: int, start: float) -> float:
+    """Run and loop in turn; prints, and returns the largest peak in MB. ``start`` is what a run takes anyway."""
     count, ideas = split(size, each)
     ours, loops, peak = [], [], 0.0
     for _ in range(turns):
@@ -102,6 +108,7 @@ def compare(size: int, each: int | None, turns: int) -> float:
     row(f"{what}: the loop, per image", f"{bare / size * 1e3:.2f} ms")
     row(f"{what}: main.py, per image", f"{wall / size * 1e3:.2f} ms")
     share = ratio(list(zip(ours, loops, strict=True)))
+    row(f"{what}: the engine's part, start-up aside", f"{(wall - start - bare) / size * 1e3:.2f} ms")
     row(f"{what}: main.py / loop", f"{share:.2f}")
     return peak
 

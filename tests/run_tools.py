@@ -11,6 +11,7 @@ import contextlib
 import csv
 import functools
 import gc
+import io
 import json
 import os
 import random
@@ -33,14 +34,14 @@ from pathlib import Path
 from typing import Any
 
 from models.catalog import load_catalog
-from tests.cli_tools import ROOT, Result, clean_environment, endpoint
+from tests.cli_tools import ROOT, TINY, Result, Tirada, clean_environment, endpoint
 from tests.servers.base import Answer, Fault
 from tests.servers.openai_api import OpenAIServer
 
 IMAGES, CHAT = "/images/generations", "/chat/completions"
 COMPANIONS = {"info.json", "info.md", "batch.csv", "index.html"}
 #: Nothing that is waited for takes longer, in seconds.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def until(condition: Callable[[], Any], what: str, *, patience: float = PATIENCE) -> Any:
@@ -112,6 +113,19 @@ class BillingServer(OpenAIServer):
             cost = row.cost(tokens)
             assert cost is not None
             yield kind, cost
+
+
+#: One call at a time, so that the nth request is the nth image.
+SERIAL = {"IMAGES_IN_FLIGHT": "1", "WRITER_IN_FLIGHT": "1", "WRITER_BATCH": "1"}
+
+
+def render(tirada: Tirada, images: int = 4, *more: object, **env: str) -> Result:
+    """So many images of one idea that costs nothing to write."""
+    return tirada(images, TINY, "--dalle", "--writer", "composer", "--role", "artist", "--json", *more, **env)
+
+
+def figures(result: Result, *names: str) -> tuple[Any, ...]:
+    return tuple(result.json[name] for name in names)
 
 
 # --- processes ------------------------------------------------------------------------------------------------------
@@ -219,13 +233,14 @@ def _serve() -> None:
     from tirada.cli.main import main
 
     # Everything that is done on first use is done once, here.
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(None), contextlib.redirect_stdout(None):
+    sink = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(sink), contextlib.redirect_stdout(sink):
         with OpenAIServer(image_size=(64, 64)) as server:
             os.environ |= endpoint(server)
             for backend in ("--draft", "--dalle", "--only-prompts"):
-                main(["1", "64x64", backend, "--output", folder])
-            main(["1", "--only-prompts", "--writer", "composer", "--output", folder])
-        main(["resume", "--output", folder])
+                assert main(["1", "64x64", backend, "--output", folder]) == 0, sink.getvalue()
+            assert main(["1", "--only-prompts", "--writer", "composer", "--output", folder]) == 0, sink.getvalue()
+        assert main(["resume", "--output", folder]) == 0, sink.getvalue()
     until(lambda: threading.active_count() == 1, "the threads to end")
     gc.collect()
     gc.freeze()

@@ -31,11 +31,14 @@ def write_folder(state: RunState, concept: ActiveConcept) -> None:
     """Write the folder's files as things stand."""
     from tirada.output.info import write_info
 
-    row = state.parts.store.concept(concept.id)
-    images = state.parts.store.images_of(concept.id)
-    info = build_info(state, row, images)
-    write_info(concept.folder, info)
-    state.emit(FolderDone(concept.folder, info.title, len(info.images), len(info.failures)))
+    store = state.parts.store
+    row = store.concept(concept.id)
+    # Nothing of it is given a name here: with 10,000 images each of these takes tens of megabytes.
+    write_info(concept.folder, build_info(state, row, store.images_of(concept.id)))
+    figures = store.concept_figures(concept.id)
+    done = figures.pop("done", 0)
+    failed = sum(count for settled, count in figures.items() if settled in SETTLED)
+    state.emit(FolderDone(concept.folder, row["title"], done, failed))
 
 
 def build_info(state: RunState, row: RowMapping, images: Sequence[RowMapping]) -> Info:

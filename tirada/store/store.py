@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -120,23 +121,18 @@ class Store:
             }
             for concept_id, (position, concept, brief, request, _) in zip(ids, items, strict=True)
         ]
-        planned = [
-            {
-                "run_id": run_id,
-                "concept_id": concept_id,
-                "position": number,
-                "state": "planned",
-                "seed": seed,
-                "updated_at": stamp,
-            }
-            for concept_id, (*_, seeds) in zip(ids, items, strict=True)
-            for number, seed in enumerate(seeds, start=1)
-        ]
+
+        def planned() -> Iterator[dict[str, Any]]:
+            for concept_id, (*_, seeds) in zip(ids, items, strict=True):
+                for number, seed in enumerate(seeds, start=1):
+                    row = {"run_id": run_id, "concept_id": concept_id, "position": number, "state": "planned"}
+                    yield {**row, "seed": seed, "updated_at": stamp}
 
         def work(connection: Connection) -> None:
             connection.execute(insert(concepts), rows)
-            if planned:
-                connection.execute(insert(images), planned)
+            rest = planned()
+            while page := list(islice(rest, PAGE)):
+                connection.execute(insert(images), page)
 
         self.database.change(work)
         return ids
