@@ -103,6 +103,7 @@ def resume(
         plan = replace(plan, request={**plan.request, "model": model})
     setup.choose_backend(backend or row["backend"] or None)
     if row["writer"] in ("gpt", "composer"):
+        setup.text_model = row["writer_model"]
         setup.choose_writer(row["writer"], plan.language)
         plan = setup.choose_roles(plan)
     setup.check(plan, ())

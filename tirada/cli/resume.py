@@ -28,6 +28,7 @@ def command(
     """Finish an interrupted run, or all of them."""
     from tirada.cli.drive import resume, resume_all
     from tirada.cli.setup import Setup
+    from tirada.engine.run import is_going
     from tirada.settings import load_settings
     from tirada.store.queries import find_run, resumable
 
@@ -45,7 +46,11 @@ def command(
         if everything:
             leave(resume_all(setup, store, list(reversed(open_runs)), go_on))
             return
-        row = find_run(store, run or open_runs[0])
+        idle = [one for one in open_runs if not is_going(setup.output, one)]
+        if run is None and not idle:
+            console.note(f"Nothing to resume: {len(open_runs)} runs are still going in other processes.")
+            return
+        row = find_run(store, run or idle[0])
         if row["id"] not in open_runs:
             console.note(f"Run {row['id']} has come to its end ({row['status']}); nothing is missing.")
             return

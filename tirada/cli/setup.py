@@ -62,6 +62,8 @@ class Setup:
         self.backend_row: BackendRow | None = None
         self.backend: ImageBackend | None = None
         self.writer_name: Literal["gpt", "composer"] | None = None
+        #: The text model; a resumed run keeps the one it began with.
+        self.text_model = settings.writer_model
         self.roles: tuple[Role, ...] = ()
         self._quiet = quiet
 
@@ -251,7 +253,7 @@ class Setup:
         return GptWriter(
             key=self.settings.value("OPENAI_API_KEY"),
             base_url=self.settings.openai_base_url,
-            model=self.settings.writer_model,
+            model=self.text_model,
             catalog=self.catalog,
             meter=world.meter,
             novelty=world.novelty,

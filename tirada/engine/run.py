@@ -241,3 +241,12 @@ def run_lock(output: Path, run_id: str) -> Iterator[None]:
     finally:
         # The file stays: who removes it lets two processes in, one that had opened it and one that makes a new one.
         lock.release()
+
+
+def is_going(output: Path, run_id: str) -> bool:
+    """Is a process working on the run right now?"""
+    try:
+        with run_lock(output, run_id):
+            return False
+    except UsageError:
+        return True
