@@ -50,7 +50,9 @@ def make_app(arguments: list[str]) -> typer.Typer:
         help="From a theme to a finished, catalogued set of images.",
     )
     for name, command in COMMANDS.items():
-        app.command(name, epilog=EPILOG if name == "batch" else None)(command)
+        default = name == "batch"
+        about = f"{command.__doc__}\n\n{batch.EXAMPLES}" if default else command.__doc__
+        app.command(name, help=about, epilog=EPILOG if default else None)(command)
     # Without --help: that of the default command is the one people see.
     app.callback(add_help_option=False)(_root)
     return app
