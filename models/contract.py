@@ -246,6 +246,13 @@ class Writer(Protocol):
     def close(self) -> None: ...
 
 
+class Rewriter(Writer, Protocol):
+    """A writer that can also put an idea into other words."""
+
+    def rewrite(self, concept: Concept, reason: str) -> Concept | ModelError:
+        """A safer concept of the same idea, where a content policy refused this one for that reason; asked once."""
+
+
 class Meter(Protocol):
     """Told of every paid text call before it leaves and after it is settled."""
 
@@ -269,10 +276,13 @@ class Novelty(Protocol):
     #: How many concepts were turned away so far.
     rejected: int
 
-    def claim(self, title: str, description: str, *, near: bool) -> str | None:
+    def claim(
+        self, title: str, description: str, *, near: bool, instead_of: tuple[str, str] | None = None
+    ) -> str | None:
         """Take this concept's place, or return the title of the one it repeats.
 
-        With ``near`` a close paraphrase counts as a repetition; without, only equal words do.
+        With ``near`` a close paraphrase counts as a repetition; without, only equal words do. The concept with the
+        title and description ``instead_of`` is being replaced: nothing repeats it.
         """
 
 

@@ -91,9 +91,13 @@ class BudgetReached(ModelError):
 
 
 class BadAnswer(ModelError):
-    """The service answered, but the answer cannot be used."""
+    """The service answered, but the answer cannot be used. ``cost_usd`` is what that cost, where it is known."""
 
     kind = "bad_answer"
+
+    def __init__(self, message: str, *, cost_usd: Decimal | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.cost_usd = cost_usd
 
 
 class InDoubt(ModelError):

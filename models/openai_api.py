@@ -42,7 +42,8 @@ def make_client(*, key: str | None, base_url: str | None, timeout: float, connec
         base_url=base_url or OFFICIAL_URL,
         max_retries=0,
         timeout=httpx2.Timeout(timeout, connect=10.0),
-        http_client=DefaultHttpx2Client(limits=limits),
+        # A paid request goes where the user sent it and nowhere else, as with every other backend.
+        http_client=DefaultHttpx2Client(limits=limits, follow_redirects=False),
     )
 
 
@@ -96,6 +97,9 @@ def translate(exc: Exception, *, what: str, setting: str = "OPENAI_API_KEY") -> 
 def _from_status(exc: APIStatusError, what: str, setting: str) -> ModelError:
     status = exc.status_code
     code, kind = str(exc.code or ""), str(exc.type or "")
+    if status < 400:
+        where = short(exc.response.headers.get("location", "elsewhere").partition("?")[0])
+        return SetupError(f"{what} sends us on to {where}.", hint="Check the base URL: nothing is followed.")
     message = f"{what}: {short(words_of(exc.body, exc.message))}"
     if {code, kind} & NO_CREDIT:
         return out_of_credit(message)
@@ -115,7 +119,7 @@ def _from_transport(cause: BaseException, what: str) -> ModelError:
     import httpx2
 
     reason = short(str(cause)) or type(cause).__name__
-    if isinstance(cause, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError | httpx2.TooManyRedirects):
+    if isinstance(cause, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
         return SetupError(f"{what} cannot be asked: {reason}", hint="Check the base URL.")
     if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError):
         return Unavailable(f"{what} cannot be reached: {reason}")

@@ -68,12 +68,17 @@ class Titles:
 
     def __init__(self) -> None:
         self.taken: set[str] = set()
+        self.replaced: list[tuple[str, str]] = []
         self._lock = threading.Lock()
 
-    def claim(self, title: str, description: str, *, near: bool) -> str | None:
+    def claim(
+        self, title: str, description: str, *, near: bool, instead_of: tuple[str, str] | None = None
+    ) -> str | None:
         assert near
         with self._lock:
-            if title in self.taken:
+            if instead_of is not None:
+                self.replaced.append(instead_of)
+            if title in self.taken and title != (instead_of or [""])[0]:
                 return title
             self.taken.add(title)
             return None

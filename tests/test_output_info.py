@@ -22,7 +22,7 @@ from markdown_it import MarkdownIt
 from pydantic import ValidationError
 
 from tirada.output import gallery, info_md
-from tirada.output.info import SCHEMA_FILE, Failure, ImageEntry, Info, json_schema, read_info, write_info
+from tirada.output.info import SCHEMA_FILE, Failure, ImageEntry, Info, Rewrite, json_schema, read_info, write_info
 from tirada.output.text import hashtags
 
 EVIL = (
@@ -319,6 +319,8 @@ def hostile(text: str) -> Info:
         command=text,
         tool=text,
         failures=[Failure(index=1, error=text, message=text)],
+        rewrite=Rewrite(title=text, description=text, metatags=[text], prompt=text, reason=text),
+        images=[entry(1), entry(2, prompt=text)],
     )
 
 

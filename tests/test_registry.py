@@ -1,14 +1,11 @@
-"""A backend is one file and one row: whoever adds one gets its flag, its listing and the tests every backend passes."""
+"""A backend is one file and one row: whoever adds one gets its flag and its listing, and, by a line in
+``backend_tools``, the tests every backend passes (``test_backends_contract.py``)."""
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -16,12 +13,9 @@ from PIL import Image
 
 from models import registry
 from models.catalog import load_catalog
-from models.contract import GeneratedImage, ImageBackend, ImageRequest, Lora
-from models.errors import ModelError, SetupError, UnsupportedRequest
+from models.errors import SetupError
 from models.registry import BackendConfig, BackendRow
-from models.sizes import MAX_ENLARGEMENT, enlargement
-from tests.cli_tools import ROOT, TINY, Result, Tirada, clean_environment, endpoint, info_of, prompts
-from tests.servers.openai_api import OpenAIServer
+from tests.cli_tools import ROOT, TINY, Result, Tirada, clean_environment, info_of
 
 # --- a backend from elsewhere -----------------------------------------------------------------------------------------
 
@@ -173,155 +167,9 @@ def test_rows_are_complete_and_alike() -> None:
 
 
 def test_a_missing_extra_names_what_to_install() -> None:
+    config = BackendConfig(catalog=load_catalog(), settings={}, timeout=20)
     row = BackendRow(name="far", label="x", summary="x", target="no_such_module:build", paid=False, extra="local")
     with pytest.raises(SetupError, match=r"needs 'no_such_module'.*pip install 'tirada\[local\]'"):
-        registry.build(row, config({}))
+        registry.build(row, config)
     with pytest.raises(ModuleNotFoundError):
-        registry.build(replace(row, extra=""), config({}))
-
-
-# --- what every backend keeps to --------------------------------------------------------------------------------------
-
-READY = [row for row in registry.BACKENDS if row.target]
-
-
-def config(settings: dict[str, str]) -> BackendConfig:
-    return BackendConfig(catalog=load_catalog(), settings=settings, timeout=20)
-
-
-@contextmanager
-def openai_settings() -> Iterator[dict[str, str]]:
-    with OpenAIServer() as server:
-        yield endpoint(server)
-
-
-#: Backend -> the settings that lead to its stand-in. A backend that calls a service adds its own here.
-STANDINS: dict[str, Callable[[], AbstractContextManager[dict[str, str]]]] = {
-    "draft": lambda: nullcontext({}),
-    "dalle": openai_settings,
-}
-
-
-@pytest.fixture(params=READY, ids=lambda row: row.name)
-def row(request: pytest.FixtureRequest) -> BackendRow:
-    found: BackendRow = request.param
-    return found
-
-
-@pytest.fixture
-def backend(row: BackendRow) -> Iterator[ImageBackend]:
-    with STANDINS[row.name]() as settings:
-        made = registry.build(row, config(settings))
-        yield made
-        made.close()
-        made.close()
-
-
-def ask(width: int = 64, height: int = 64, prompt: str = "a lighthouse at dusk") -> ImageRequest:
-    return ImageRequest(prompt=prompt, width=width, height=height, seed=7)
-
-
-SIZES = [(64, 64), (96, 64), (256, 256), (333, 777), (1024, 1024), (1792, 1008), (1008, 1792), (4096, 64), (4096, 4096)]
-
-
-def test_it_is_what_its_row_says(row: BackendRow, backend: ImageBackend) -> None:
-    assert backend.name == row.name
-    assert backend.capabilities.paid == row.paid
-    assert backend.capabilities.max_batch >= 1
-    assert backend.capabilities.max_in_flight >= 1
-    assert backend.capabilities.summary
-
-
-def test_it_knows_its_model(backend: ImageBackend) -> None:
-    backend.check(ask())
-    model = backend.model_for(ask())
-    found = load_catalog().find("image", model)
-    assert found is not None
-    assert found.backend == backend.name
-    assert backend.model_for(replace(ask(), model=model)) == model
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"init_image": Path("a.png")},
-        {"strength": 0.5},
-        {"references": (Path("a.png"),)},
-        {"loras": (Lora("a.safetensors"),)},
-        {"steps": 20},
-        {"guidance": 7.5},
-        {"scheduler": "euler"},
-        {"options": {"no-such-option": "1"}},
-    ],
-    ids=lambda change: str(next(iter(change))),
-)
-def test_what_it_cannot_do_is_refused_before_anything_is_spent(
-    backend: ImageBackend, change: dict[str, object]
-) -> None:
-    able = backend.capabilities
-    (setting,) = change
-    if setting in able.settings or getattr(able, setting, None) not in (None, False, 0, able.options):
-        backend.check(replace(ask(), **change))  # type: ignore[arg-type]
-        return
-    with pytest.raises(UnsupportedRequest) as refused:
-        backend.check(replace(ask(), **change))  # type: ignore[arg-type]
-    assert len(str(refused.value).splitlines()) == 1
-
-
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-def test_what_it_renders_covers_what_was_asked(backend: ImageBackend, size: tuple[int, int]) -> None:
-    try:
-        backend.check(ask(*size))
-    except UnsupportedRequest as refused:
-        assert f"{size[0]}x{size[1]}" in str(refused)
-        return
-    assert enlargement(backend.render_size(ask(*size)), *size) <= MAX_ENLARGEMENT
-
-
-def test_its_price_is_known_or_unknown_and_never_free_by_default(backend: ImageBackend) -> None:
-    price = backend.price(ask())
-    assert price is None or isinstance(price, Decimal)
-    assert (price == 0) == (not backend.capabilities.paid)
-
-
-def test_it_answers_each_request_in_order(backend: ImageBackend) -> None:
-    batch = [ask(64, 64), ask(160, 64), ask(64, 160)]
-    answers = [answer for one in batch for answer in backend.generate([one])]
-    if backend.capabilities.max_batch > 1:
-        answers = backend.generate(batch[: backend.capabilities.max_batch])
-    for request, answer in zip(batch, answers, strict=False):
-        assert isinstance(answer, GeneratedImage), answer
-        assert (answer.width, answer.height) == backend.render_size(request)
-        image = answer.image if isinstance(answer.image, Image.Image) else Image.open(io.BytesIO(answer.image))
-        with image:
-            assert image.size == (answer.width, answer.height)
-        assert answer.model
-        assert answer.seed == (7 if backend.capabilities.seeds else None)
-        assert isinstance(answer.cost_usd, Decimal)
-        assert (answer.cost_usd == 0) == (not backend.capabilities.paid)
-
-
-def test_a_failure_is_an_answer(backend: ImageBackend) -> None:
-    (answer,) = backend.generate([replace(ask(), options={"no-such-option": "1"})])
-    assert isinstance(answer, ModelError)
-
-
-def test_equal_seeds_make_equal_pictures(backend: ImageBackend) -> None:
-    if not backend.capabilities.seeds:
-        pytest.skip(f"{backend.name} takes no seeds")
-
-    def pixels(seed: int) -> bytes:
-        (answer,) = backend.generate([replace(ask(), seed=seed)])
-        assert isinstance(answer, GeneratedImage)
-        assert isinstance(answer.image, Image.Image)
-        return answer.image.tobytes()
-
-    assert pixels(1) == pixels(1)
-    assert pixels(1) != pixels(2)
-
-
-def test_it_renders_through_the_front_door(row: BackendRow, tirada: Tirada) -> None:
-    with STANDINS[row.name]() as settings:
-        result = tirada("1", TINY, row.flag, "--from", prompts("in.csv", "a lighthouse"), **settings)
-    assert result.code == 0
-    assert info_of(result.folders[0])["ai"] == row.label
+        registry.build(replace(row, extra=""), config)

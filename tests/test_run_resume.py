@@ -208,7 +208,7 @@ def test_the_resumed_run_says_what_is_in_doubt(server: BillingServer) -> None:
     server.gate.set()
     result = run("resume", server=server)
     assert result.code == 0
-    assert "2 calls were cut off and may have cost 0.0" in result.err, result.err
+    assert "2 images are in doubt: their answers were lost, and they may have cost 0.0" in result.err, result.err
 
 
 # --- resume and the rest of the world -------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ class DraftBackend:
                 )
         unheeded = {
             "init_image": request.init_image,
+            "mask": request.mask,
             "strength": request.strength,
             "references": request.references or None,
             "loras": request.loras or None,

@@ -156,7 +156,8 @@ def outcome(answer: Mapping[str, Any], job: Job) -> Ready | None:
     if status == UNKNOWN_TASK:
         raise BadAnswer(f"{WHAT} does not know job {short(job.id)} (any more){more}.")
     if status == "Error":
-        raise BadAnswer(f"{WHAT}: job {short(job.id)} failed{more}.")
+        # As free as a refusal.
+        raise BadAnswer(f"{WHAT}: job {short(job.id)} failed{more}.", cost_usd=Decimal(0))
     # Never looked at again: a status that nobody knows may last for ever.
     raise BadAnswer(f"{WHAT}: job {short(job.id)} is in an unknown state, {short(repr(status))}{more}.")
 

@@ -37,6 +37,8 @@ class Draft:
     title: str = ""
     description: str = ""
     metatags: tuple[str, ...] = ()
+    #: Only where one was asked for: the writer's role makes it of the rest.
+    prompt: str = ""
 
 
 def find_json(text: str) -> Any | None:
@@ -132,12 +134,14 @@ def _draft(value: Any) -> Draft | None:
         return None
     parts = {str(key).strip().casefold().replace(" ", "_"): part for key, part in value.items()}
     title, description, tags = _part(parts, TITLES), _part(parts, DESCRIPTIONS), _part(parts, TAGS)
+    prompt = parts.get("prompt")
     if not isinstance(description, str) and not isinstance(title, str):
         return None
     return Draft(
         title=tidy_title(title) if isinstance(title, str) else "",
         description=plain(description) if isinstance(description, str) else "",
         metatags=tidy_tags(tags),
+        prompt=plain(prompt) if isinstance(prompt, str) else "",
     )
 
 

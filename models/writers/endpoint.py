@@ -48,32 +48,10 @@ TYPICAL_THINKING, MOST_THINKING = 500, 8000
 #: UTF-8 bytes per token, on the low side: an estimate should not be too small.
 BYTES_PER_TOKEN = 3.5
 
-# Without minItems and maxItems: not every strict mode knows them (Azure's does not), and one schema for every number of
-# concepts is compiled once. The number is in the text.
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "concepts": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "title": {"type": "string"},
-                    "description": {"type": "string"},
-                    "metatags": {"type": "array", "items": {"type": "string"}},
-                },
-                "required": ["title", "description", "metatags"],
-                "additionalProperties": False,
-            },
-        }
-    },
-    "required": ["concepts"],
-    "additionalProperties": False,
-}
-RESPONSE_FORMATS: dict[str, dict[str, Any]] = {
-    "schema": {"type": "json_schema", "json_schema": {"name": "concepts", "strict": True, "schema": SCHEMA}},
-    "object": {"type": "json_object"},
-}
+_TEXT = {"type": "string"}
+#: The parts of a concept that is written, and what one that is rewritten has on top.
+PARTS: dict[str, Any] = {"title": _TEXT, "description": _TEXT, "metatags": {"type": "array", "items": _TEXT}}
+PARTS_WITH_PROMPT: dict[str, Any] = {**PARTS, "prompt": _TEXT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +115,14 @@ class Endpoint:
 
     # --- asking -----------------------------------------------------------------------------------------------------
 
-    def ask(self, messages: list[Message], concepts: int, *, roomier: int = 0) -> Answer:
-        """Send the talk and return the answer; raises ModelError. Each ``roomier`` doubles the space for the answer."""
+    def ask(self, messages: list[Message], concepts: int, *, roomier: int = 0, parts: dict[str, Any] = PARTS) -> Answer:
+        """Send the talk and return the answer; raises ModelError. Each ``roomier`` doubles the space for the answer.
+
+        ``parts`` are those of a concept, as a JSON schema calls its properties.
+        """
         dialect = self._dialect
         while True:
-            parameters = self._parameters(dialect, concepts, roomier)
+            parameters = self._parameters(dialect, concepts, roomier, parts)
             try:
                 answer = self._send(messages, parameters, concepts)
             except ModelError as error:
@@ -195,13 +176,16 @@ class Endpoint:
                 )
             return self._client
 
-    def _parameters(self, dialect: Dialect, concepts: int, roomier: int) -> dict[str, Any]:
+    def _parameters(self, dialect: Dialect, concepts: int, roomier: int, parts: dict[str, Any]) -> dict[str, Any]:
         """Everything but model and messages. No temperature: thinking models refuse it, and the briefs vary enough."""
         room = MOST_OUTPUT * concepts + (MOST_THINKING if self._thinks(dialect) else 0)
         wanted: dict[str, Any] = {"max_completion_tokens": room << roomier, "reasoning_effort": self._effort}
         parameters = {name: value for name, value in wanted.items() if value and name not in dialect.dropped}
-        if dialect.format in RESPONSE_FORMATS:
-            parameters["response_format"] = RESPONSE_FORMATS[dialect.format]
+        if dialect.format == "schema":
+            schema = {"name": "concepts", "strict": True, "schema": schema_of(parts)}
+            parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
+        elif dialect.format == "object":
+            parameters["response_format"] = {"type": "json_object"}
         return parameters
 
     @property
@@ -247,6 +231,21 @@ class Endpoint:
         if usage.get("cached") and "cached" not in self._row.per_million:
             usage = {"input": usage["input"] + usage["cached"], "output": usage["output"]}
         return self._row.cost(usage)
+
+
+def schema_of(parts: dict[str, Any]) -> dict[str, Any]:
+    """The JSON schema of an answer: concepts of these parts.
+
+    Without minItems and maxItems: not every strict mode knows them (Azure's does not), and one schema for every number
+    of concepts is compiled once. The number is in the text.
+    """
+    concept = {"type": "object", "properties": parts, "required": [*parts], "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": {"concepts": {"type": "array", "items": concept}},
+        "required": ["concepts"],
+        "additionalProperties": False,
+    }
 
 
 def refused_parameter(exc: BaseException | None, sent: dict[str, Any]) -> str | None:

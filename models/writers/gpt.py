@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from models.catalog import SNAPSHOT, Catalog, ModelRow
@@ -29,6 +29,7 @@ from models.writers import language, prompting
 from models.writers.answers import Draft, plain, read_drafts
 from models.writers.checks import ForbiddenNames, faults
 from models.writers.endpoint import Answer, Endpoint
+from models.writers.rewriting import SaferWords
 
 #: After one of these the rest of a ``write`` is not sent: the next call would meet the same.
 ENDS_ALL = (SetupError, UnsupportedRequest, OutOfCredit, RateLimited, Unavailable)
@@ -63,7 +64,7 @@ class _Ask:
 
 
 class GptWriter:
-    """Implements ``models.contract.Writer`` over chat completions. Thread-safe."""
+    """Implements ``models.contract.Rewriter`` over chat completions. Thread-safe."""
 
     name = "gpt"
     one_role = True
@@ -130,6 +131,23 @@ class GptWriter:
                     asks.clear()
                 results.update({job.index: error for one in lost for job in one.jobs})
         return [results[index] for index in range(len(briefs))]
+
+    def rewrite(self, concept: Concept, reason: str) -> Concept | ModelError:
+        """A safer concept of the same idea, under the rules that every concept obeys."""
+        safer = SaferWords(self._endpoint, self._novelty, self._forbidden, self._attempts)
+        try:
+            draft = safer.write(concept, reason)
+        except ModelError as error:
+            return error
+        return replace(
+            concept,
+            title=draft.title,
+            description=draft.description,
+            metatags=draft.metatags,
+            prompt=draft.prompt,
+            writer=self.name,
+            model=self.model,
+        )
 
     def close(self) -> None:
         self._endpoint.close()

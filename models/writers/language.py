@@ -111,6 +111,8 @@ ALIKE = {
 }
 #: Below this probability the asked language counts as ruled out.
 RULED_OUT = 0.05
+#: From this probability on a language counts as certain.
+SURE = 0.95
 #: Shorter texts say too little about their language.
 SHORTEST = 30
 
@@ -136,6 +138,17 @@ def is_clearly_not(text: str, code: str) -> bool:
     # Dropping the others and scaling up is what the classifier itself does when it is narrowed to some languages.
     total = sum(scores[language] for language in candidates)
     return total > 0 and scores[asked] / total < RULED_OUT
+
+
+def guess(text: str) -> str | None:
+    """The code of the language a text is surely in; None where that is not sure."""
+    if len(text) < SHORTEST:
+        return None
+    with _lock:
+        identifier = _identifier()
+    scores = {code: share for code, share in identifier.rank(text) if code in CANDIDATES}
+    code = max(scores, key=scores.__getitem__)
+    return code if scores[code] >= SURE * sum(scores.values()) else None
 
 
 def _base(code: str) -> str:

@@ -9,7 +9,17 @@ import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 
-from models.contract import DESCRIPTION_MAX, DESCRIPTION_MIN, TAGS_MAX, TAGS_MIN, TITLE_MAX, Brief, Example, Role
+from models.contract import (
+    DESCRIPTION_MAX,
+    DESCRIPTION_MIN,
+    TAGS_MAX,
+    TAGS_MIN,
+    TITLE_MAX,
+    Brief,
+    Concept,
+    Example,
+    Role,
+)
 from models.writers.answers import Draft, plain
 from models.writers.language import name_of
 
@@ -61,6 +71,44 @@ AGAIN = """This cannot be used yet:
 Write exactly {concepts} for the briefs above, in the same order, with everything put right."""
 UNREADABLE = "No concept could be read from the answer. Answer with the JSON alone."
 MISSING = "There was no concept for this brief."
+
+# What is not to be seen must not be named at all: image models draw what is negated, and filters read it.
+REWRITE = """You put ideas for pictures into safer words. An image service has declined to make the picture below: its \
+content policy minds something in it. Write the idea anew: nothing is left to mind, and it is still the same idea.
+
+Rules
+- Keep subject, place, light, colours, mood and composition: whoever sees both pictures side by side takes them for \
+two of one series.
+- Take out all that a content policy may mind: violence and its traces, weapons aimed at someone, cruelty, harm to \
+oneself; nudity and all that is intimate; minors in any scene that is not plainly harmless; drugs; hatred and its \
+signs; real people, living artists, brands, and characters from films, games, comics or books. Put something harmless \
+in its place that is as telling: the quiet field after the battle, red poppies for blood, an unnamed singer for the \
+star. Do not hint at what was there.
+- Where nothing seems wrong, a word was taken amiss: say the same with plain words of one meaning only, "photographed" \
+for "shot", "crimson" for "bloody".
+- Never name what is left out, not even to say that it is absent.
+- title: 3 to 9 words; at most {title_max} characters; no quotation marks, no full stop at the end.
+- description: one to three complete sentences, 120 to 320 characters (never under {description_min} or over \
+{description_max}), about what can be seen. It ends with a full stop.
+- metatags: 6 to 9 (never under {tags_min} or over {tags_max}), lower case, one to three words each, the most telling \
+first, without "#", none twice.
+- prompt: what the image model is told, at most {prompt_max} characters: the old prompt with the same changes made. \
+What it says of style, medium, technique, camera, light and colours stays word for word, unless it is what the policy \
+minds.
+- Every text is in the language it is in now.
+
+Answer with JSON only:
+{{"concepts": [{{"title": "...", "description": "...", "metatags": ["...", "..."], "prompt": "..."}}]}}"""
+REWRITE_THIS = """{concept}
+
+The service said: {reason}
+
+Write exactly 1 concept in its place."""
+REWRITE_AGAIN = """This cannot be used yet:
+{faults}
+Write exactly 1 concept, with everything put right."""
+#: A rewritten prompt may have so many characters, or half as many again as the old one where that is more.
+PROMPT_MAX = 2000
 
 
 def opening(brief: Brief, seed: int) -> list[Message]:
@@ -125,6 +173,33 @@ def correction(
     return [_say("assistant", quoted), again] if quoted else [again]
 
 
+def prompt_max(concept: Concept) -> int:
+    """How many characters the prompt that takes the place of this one may have."""
+    return max(PROMPT_MAX, len(concept.prompt) * 3 // 2)
+
+
+def rewriting(concept: Concept, reason: str) -> list[Message]:
+    """The talk that asks for a safer concept of the same idea."""
+    rules = REWRITE.format(
+        title_max=TITLE_MAX,
+        description_min=DESCRIPTION_MIN,
+        description_max=DESCRIPTION_MAX,
+        tags_min=TAGS_MIN,
+        tags_max=TAGS_MAX,
+        prompt_max=prompt_max(concept),
+    )
+    old = Draft(concept.title, concept.description, concept.metatags, concept.prompt)
+    asked = REWRITE_THIS.format(concept=as_json([old]), reason=plain(reason)[:QUOTED])
+    return [_say("system", rules), _say("user", asked)]
+
+
+def rewriting_again(faults: Sequence[str], draft: Draft | None, raw: str) -> list[Message]:
+    """The turns after ``rewriting``: what was answered (as text, if it could not be read), and what was wrong."""
+    quoted = as_json([draft]) if draft is not None else raw.strip()[:QUOTED]
+    again = _say("user", REWRITE_AGAIN.format(faults="\n".join(faults)))
+    return [_say("assistant", quoted), again] if quoted else [again]
+
+
 def merged(messages: Iterable[Message]) -> list[Message]:
     """The messages with neighbours of one role made into one: many local chat templates insist on taking turns."""
     talk: list[Message] = []
@@ -138,8 +213,18 @@ def merged(messages: Iterable[Message]) -> list[Message]:
 
 def as_json(concepts: Sequence[Example | Draft]) -> str:
     """Concepts in the very shape that is asked for."""
-    rows = [{"title": c.title, "description": c.description, "metatags": list(c.metatags)} for c in concepts]
-    return json.dumps({"concepts": rows}, ensure_ascii=False)
+    return json.dumps({"concepts": [_row(concept) for concept in concepts]}, ensure_ascii=False)
+
+
+def _row(concept: Example | Draft) -> dict[str, object]:
+    row: dict[str, object] = {
+        "title": concept.title,
+        "description": concept.description,
+        "metatags": list(concept.metatags),
+    }
+    if isinstance(concept, Draft) and concept.prompt:
+        row["prompt"] = concept.prompt
+    return row
 
 
 def _clipped(draft: Draft) -> Draft:

@@ -176,8 +176,11 @@ def completion(request: dict[str, Any], reply: Any) -> dict[str, Any]:
 
 
 def default_chat(request: dict[str, Any]) -> dict[str, Any]:
-    """As many new concepts as the request asks for."""
-    return {"concepts": [invent(next(_counter)) for _ in range(wanted_count(request))]}
+    """As many new concepts as the request asks for, with a prompt where the rules name one."""
+    concepts = [invent(next(_counter)) for _ in range(wanted_count(request))]
+    if '"prompt"' in str(request["messages"][0]["content"]):
+        concepts = [{**one, "prompt": f"{one['description']} Ink drawing."} for one in concepts]
+    return {"concepts": concepts}
 
 
 def wanted_count(request: dict[str, Any]) -> int:

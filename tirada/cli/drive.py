@@ -151,8 +151,13 @@ def see_through(
     try:
         with _interruptible(run), listener:
             report = run.execute(ready, resumed=resumed)
+    except Interrupted:
+        from tirada.engine.watching import stop_server
+
+        stop_server(parts.backend)
+        raise
     finally:
-        for part in (parts.backend, parts.writer):
+        for part in (parts.backend, parts.writer, parts.rewriter):
             if part is not None:
                 part.close()
     for text in run.state.bugs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -10,6 +10,11 @@ from tirada.cli import console
 
 if TYPE_CHECKING:
     from models.catalog import Catalog, ModelRow
+    from models.contract import ServerControls
+    from tirada.settings import Settings
+
+#: The backend that can be asked what models it has, and the seconds its answer is waited for.
+SERVER, PATIENCE = "sdapi", 5.0
 
 
 def command(
@@ -20,10 +25,14 @@ def command(
     from models.catalog import load_catalog
     from tirada.settings import load_settings
 
-    catalog = load_catalog(load_settings().catalog_file)
+    settings = load_settings()
+    catalog = load_catalog(settings.catalog_file)
     rows = [row for row in catalog.rows() if everything or not row.retired(catalog.today)]
+    # Only a server that is named is asked: nobody wants to wait for one that they never had.
+    checkpoints = _checkpoints(settings, catalog) if settings.stable_diffusion_url else []
     if json:
-        console.result_json([row.model_dump(mode="json", exclude_defaults=True) for row in rows])
+        known: list[dict[str, Any]] = [row.model_dump(mode="json", exclude_defaults=True) for row in rows]
+        console.result_json([*known, *({"kind": "image", "id": name, "backend": SERVER} for name in checkpoints)])
         return
     for kind in ("image", "text"):
         console.table(
@@ -31,7 +40,31 @@ def command(
             [_cells(row, catalog) for row in rows if row.kind == kind],
         )
         console.result("")
+    if checkpoints:
+        console.table(("CHECKPOINT", "USED BY"), [(name, f"--{SERVER}") for name in checkpoints])
+        console.result("")
     console.result(f"Catalog of {catalog.updated}. * = used when none is named. Sources: models --json.")
+
+
+def _checkpoints(settings: Settings, catalog: Catalog) -> list[str]:
+    """What the user's own server has loaded or could load; where it does not say, a line on stderr."""
+    from models import registry
+    from models.errors import ModelError
+    from models.registry import BackendConfig
+
+    row = registry.find(SERVER)
+    values = {name: settings.value(name) for name in row.settings}
+    backend = registry.build(row, BackendConfig(catalog=catalog, settings=values, timeout=PATIENCE))
+    try:
+        names = cast("ServerControls", backend).models()
+    except ModelError as exc:
+        console.note(exc.message)
+        return []
+    finally:
+        backend.close()
+    if not names:
+        console.note("The server of STABLE_DIFFUSION_URL does not say which checkpoints it has.")
+    return names
 
 
 def _cells(row: ModelRow, catalog: Catalog) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from tirada.cli import console
 from tirada.engine.events import (
     ConceptFailed,
+    ConceptRewritten,
     ConceptWritten,
     Event,
     FolderDone,
@@ -21,6 +22,7 @@ from tirada.engine.events import (
     PromptsSaved,
     Retrying,
     RunStarted,
+    StepProgress,
     Stopping,
 )
 from tirada.engine.plan import Plan
@@ -81,6 +83,8 @@ def describe(event: Event) -> str | None:
             return f"Prompt {position + 1} failed: {kind}: {message}"
         case ImageFailed(folder=folder, position=position, kind=kind, message=message):
             return f"{folder.name}, image {position} failed: {kind}: {message}"
+        case ConceptRewritten(folder=folder, title=title, reason=reason):
+            return f"{folder.name} was refused and is rewritten as {title!r} ({reason})"
         case Retrying(what=what, wait=wait, attempt=attempt, message=message):
             return f"{what}: try {attempt} in {wait:.1f} s ({message})"
         case FolderDone(path=path, done=done, failed=failed):
@@ -88,6 +92,11 @@ def describe(event: Event) -> str | None:
         case Stopping(message=message):
             return f"Stopping. {message}"
     return None
+
+
+def _steps(event: StepProgress) -> str:
+    """How far an image is, in steps where the server says them."""
+    return f"step {event.step}/{event.steps}" if event.steps else f"{event.share:.0%}"
 
 
 class Bars(Silent):
@@ -103,6 +112,7 @@ class Bars(Silent):
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[steps]}"),
             TextColumn("{task.fields[cost]}"),
             console=Console(stderr=True),
         )
@@ -125,15 +135,17 @@ class Bars(Silent):
         match event:
             case RunStarted():
                 if event.concepts:
-                    self._write = self._progress.add_task("Prompts", total=event.concepts, cost="")
+                    self._write = self._progress.add_task("Prompts", total=event.concepts, cost="", steps="")
                 if event.images:
-                    self._images = self._progress.add_task("Images ", total=event.images, cost="")
+                    self._images = self._progress.add_task("Images ", total=event.images, cost="", steps="")
             case ConceptWritten() if self._write is not None:
                 self._progress.advance(self._write)
             case ImageDone(cost=cost) if self._images is not None:
                 self._cost += cost or Decimal(0)
                 shown = f"{self._cost:.4f} USD" if self._cost else ""
-                self._progress.update(self._images, advance=1, cost=shown)
+                self._progress.update(self._images, advance=1, cost=shown, steps="")
+            case StepProgress() if self._images is not None:
+                self._progress.update(self._images, steps=_steps(event))
             case FolderDone():
                 return
         if (line := describe(event)) is not None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tirada.cli import console
 from tirada.cli.options import JsonOption, OutputOption, QuietOption, chosen_backend, leave, with_backend_flags
 from tirada.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from tirada.output.info import Info
 
 
 @with_backend_flags
@@ -29,6 +32,7 @@ def command(
     from models.sizes import parse_size
     from tirada.cli.drive import drive
     from tirada.cli.setup import Setup
+    from tirada.engine.plan import ReadyConcept
     from tirada.output.info import read_info
     from tirada.settings import load_settings
     from tirada.workflows.batch import BatchOptions, plan_rerun
@@ -65,6 +69,15 @@ def command(
         writer=info.writer,
         model=info.writer_model,
     )
-    plan, ready = plan_rerun(options, concept, info.seeds, info.brief, path)
+    rewrite = None if info.rewrite is None else info.rewrite.model_dump()
+    again = ReadyConcept(concept, tuple(info.seeds), info.brief, rewrite, _rewritten(info) if rewrite else ())
+    plan, ready = plan_rerun(options, again, path)
     setup.check(plan, ready)
     leave(drive(setup, plan, ready, dry_run=dry_run, as_json=json, quiet=quiet))
+
+
+def _rewritten(info: Info) -> tuple[int, ...]:
+    """The images that get the rewritten words: all but those that were made with the first ones."""
+    stems = [Path(image.file).stem for image in info.images if image.prompt is None]
+    first = {int(stem) for stem in stems if stem.isdecimal()}
+    return tuple(number for number in range(1, info.quantity + 1) if number not in first)

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from models import registry
-from models.contract import Concept, Dealer, ImageBackend, ImageRequest, Role, Writer
+from models.contract import Concept, Dealer, ImageBackend, ImageRequest, Rewriter, Role, Writer
 from models.errors import SetupError
 from models.registry import BackendConfig, BackendRow
 from models.roles import RoleLibrary, SeededDealer
 from tirada import __version__
 from tirada.cli import console
+from tirada.cli.world import Nothing, World
 from tirada.engine.plan import Plan, ReadyConcept, request_from_json
 from tirada.errors import NotFound, OutputError, UsageError, reason
 from tirada.settings import Settings, project_folder
@@ -93,7 +94,7 @@ class Setup:
 
     def choose_writer(self, name: Literal["gpt", "composer"] | None, language: str) -> None:
         """GPT where there is a key or an endpoint, else the offline composer."""
-        reachable = bool(self.settings.openai_api_key or self.settings.openai_base_url)
+        reachable = self._gpt_reachable
         self.writer_name = name or self.settings.writer or ("gpt" if reachable else "composer")
         if self.writer_name == "gpt":
             return
@@ -103,6 +104,10 @@ class Setup:
             )
         if not reachable:
             self.say("Prompts come from the offline composer (set OPENAI_API_KEY and GPT writes them).")
+
+    @property
+    def _gpt_reachable(self) -> bool:
+        return bool(self.settings.openai_api_key or self.settings.openai_base_url)
 
     def choose_roles(self, plan: Plan) -> Plan:
         """Load the roles of a plan, all there are where it names none."""
@@ -139,6 +144,8 @@ class Setup:
                 self.backend.check(request)
         # A writer that cannot be made says why: no key, no such model.
         self.writer_model()
+        if rewrites(plan):
+            self._check_rewriter()
         if self.writer_name is not None and (name := self.forbidden.find(plan.theme)):
             raise UsageError(f"The theme names {name!r}, which stock sites refuse (data/forbidden_names.toml).")
         if plan.prompts_only:
@@ -187,7 +194,22 @@ class Setup:
     @functools.cached_property
     def _sample_writer(self) -> Writer | None:
         """The chosen writer as one that is only asked for its name and price."""
-        return None if self.writer_name is None else self.make_writer(_Nothing())
+        return None if self.writer_name is None else self.make_writer(Nothing())
+
+    def _check_rewriter(self) -> None:
+        """Raise where refused ideas are to be rewritten, and there is nobody who could."""
+        if self.writer_name != "gpt" and not self._gpt_reachable:
+            raise UsageError(
+                "--on-refusal rewrite needs the GPT writer, and it cannot be reached: set OPENAI_API_KEY, or "
+                "OPENAI_BASE_URL for another endpoint; --on-refusal skip does without."
+            )
+        rewriter = self._sample_rewriter
+        if self.writer_name != "gpt":
+            self.say(f"Ideas that are refused are rewritten by {rewriter.model}.")
+
+    @functools.cached_property
+    def _sample_rewriter(self) -> Rewriter:
+        return self._make_gpt(Nothing())
 
     def writer_label(self) -> str:
         """The writer and its text model, as people read it."""
@@ -207,12 +229,10 @@ class Setup:
         limited = limits.run is not None or limits.month is not None
         if estimate.total is None:
             if limited:
-                unknown = self.model_for(plan) if estimate.images is None else self.writer_model()
-                raise SetupError(
-                    f"There is a budget, and the catalog has no price for {unknown!r}.",
-                    hint="Add a row with its price to a file of your own (CATALOG_FILE; `models --json` shows rows).",
-                )
+                raise _no_price(self.model_for(plan) if estimate.images is None else self.writer_model())
             return
+        if limited and rewrites(plan) and self._sample_rewriter.price(1) is None:
+            raise _no_price(self._sample_rewriter.model)
         ceiling = self.settings.confirm_above_usd
         if yes or limited or estimate.total <= ceiling:
             return
@@ -248,12 +268,16 @@ class Setup:
             from models.writers.composer import ComposerWriter
 
             return ComposerWriter(novelty=world.novelty, forbidden=self.forbidden)
+        return self._make_gpt(world)
+
+    def _make_gpt(self, world: Any) -> Rewriter:
         from models.writers.gpt import GptWriter
 
         return GptWriter(
             key=self.settings.value("OPENAI_API_KEY"),
             base_url=self.settings.openai_base_url,
-            model=self.text_model,
+            # Beside another writer it only rewrites, with the model that is set now.
+            model=self.text_model if self.writer_name == "gpt" else self.settings.writer_model,
             catalog=self.catalog,
             meter=world.meter,
             novelty=world.novelty,
@@ -283,14 +307,16 @@ class Setup:
         novelty = NoveltyIndex(existing)
         ledger = Ledger(
             store,
-            writer=self.writer_name or "file",
+            writer="gpt" if rewrites(plan) else self.writer_name or "file",
             backend=self.backend.name if self.backend else "",
             limits=self.limits(plan),
         )
+        world = World(meter=ledger, novelty=novelty, memory=store)
+        gpt = self._make_gpt(world) if rewrites(plan) else None
         writer: Writer | None = None
         dealer: Dealer | None = None
         if self.writer_name is not None:
-            writer = self.make_writer(_World(meter=ledger, novelty=novelty, memory=store))
+            writer = gpt if gpt is not None and self.writer_name == "gpt" else self.make_writer(world)
             dealer = SeededDealer(plan.seed) if plan.seeded else StoredDealer(store.database, random.Random())
         return Parts(
             store=store,
@@ -303,6 +329,7 @@ class Setup:
             novelty=novelty,
             ledger=ledger,
             tool=TOOL,
+            rewriter=gpt,
         )
 
     def engine_options(self) -> EngineOptions:
@@ -323,34 +350,13 @@ class Setup:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _World:
-    """What a writer is told about the world outside."""
-
-    meter: Any
-    novelty: Any
-    memory: Any
+def rewrites(plan: Plan) -> bool:
+    """Does the plan want refused ideas put into other words?"""
+    return plan.on_refusal == "rewrite" and not plan.prompts_only
 
 
-class _Nothing:
-    """A world for a writer that is only asked for its price."""
-
-    def __init__(self) -> None:
-        self.meter = self.novelty = self.memory = self
-
-    rejected = 0
-
-    def reserve(self, **_: object) -> str:
-        return ""
-
-    def settle(self, call: str, **_: object) -> None:
-        return None
-
-    def claim(self, title: str, description: str, *, near: bool) -> str | None:
-        return None
-
-    def recall(self, key: str) -> str | None:
-        return None
-
-    def remember(self, key: str, value: str) -> None:
-        return None
+def _no_price(model: str) -> SetupError:
+    return SetupError(
+        f"There is a budget, and the catalog has no price for {model!r}.",
+        hint="Add a row with its price to a file of your own (CATALOG_FILE; `models --json` shows rows).",
+    )

@@ -58,6 +58,24 @@ class ImageFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ConceptRewritten:
+    """A content policy refused the idea of a folder; from here on its images are made with safer words."""
+
+    folder: Path
+    title: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepProgress:
+    """How far the image is that a server of the user's own is rendering: a share of 0 to 1; 0 of 0 = not said."""
+
+    share: float
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
 class Retrying:
     """Something will be tried again after ``wait`` seconds."""
 
@@ -90,6 +108,8 @@ Event = (
     | PromptsSaved
     | ImageDone
     | ImageFailed
+    | ConceptRewritten
+    | StepProgress
     | Retrying
     | FolderDone
     | Stopping

@@ -68,6 +68,7 @@ def build_info(state: RunState, row: RowMapping, images: Sequence[RowMapping]) -
             "description": row["description"],
             "metatags": row["metatags"],
             "prompt": request["prompt"],
+            "rewrite": row["rewrite"],
             "negative_prompt": request["negative"] if backend is not None and backend.capabilities.negative else "",
             "size": f"{request['width']}x{request['height']}",
             "quantity": len(images),
@@ -107,6 +108,7 @@ def _entry(image: RowMapping) -> dict[str, object]:
         "cost_usd": image["cost"],
         "sidecar": image["sidecar"],
         "model": image["model"] or "",
+        "prompt": image["prompt"],
         "note": image["note"],
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 #: Above this share of equal words (0 to 100) two concepts are the same idea told again.
 NEAR = 86.0
@@ -26,11 +26,17 @@ class NoveltyIndex:
         #: How many concepts were turned away.
         self.rejected = 0
 
-    def claim(self, title: str, description: str, *, near: bool) -> str | None:
+    def claim(
+        self, title: str, description: str, *, near: bool, instead_of: tuple[str, str] | None = None
+    ) -> str | None:
         with self._lock:
             exact = self._load(near)
-            name = hash(_plain(f"{title} {description}"))
-            clash = title if name in exact else self._closest(title, description) if near else None
+            name = _name(title, description)
+            clash = title if name in exact else None
+            if instead_of is not None and name == _name(*instead_of):
+                clash = None
+            if clash is None and near:
+                clash = self._closest(title, description, instead_of)
             if clash is not None:
                 self.rejected += 1
                 return clash
@@ -47,7 +53,7 @@ class NoveltyIndex:
             if near:
                 self._words = []
             for title, description in self._existing():
-                exact[hash(_plain(f"{title} {description}"))] = None
+                exact[_name(title, description)] = None
                 if near:
                     self._remember(title, description)
             self._exact = exact
@@ -58,13 +64,22 @@ class NoveltyIndex:
         self._words.append(_sorted_words(title, description))
         self._titles.append(title)
 
-    def _closest(self, title: str, description: str) -> str | None:
+    def _closest(self, title: str, description: str, instead_of: tuple[str, str] | None) -> str | None:
         from rapidfuzz import fuzz, process
 
         # The words are sorted once, here, instead of for every pair as token_sort_ratio would.
         query = _sorted_words(title, description)
-        found = process.extractOne(query, self._words or [], scorer=fuzz.ratio, score_cutoff=NEAR)
+        choices: Sequence[str | None] = self._words or []
+        if instead_of is not None:
+            # None is passed over, and the others keep their places.
+            own = _sorted_words(*instead_of)
+            choices = [None if words == own else words for words in choices]
+        found = process.extractOne(query, choices, scorer=fuzz.ratio, score_cutoff=NEAR)
         return None if found is None else self._titles[found[2]]
+
+
+def _name(title: str, description: str) -> int:
+    return hash(_plain(f"{title} {description}"))
 
 
 def _plain(text: str) -> str:

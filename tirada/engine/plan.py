@@ -75,6 +75,9 @@ class ReadyConcept:
     concept: Concept
     seeds: tuple[int | None, ...] | None = None
     brief: Mapping[str, Any] = field(default_factory=dict)
+    #: Words that took the place of its own, and the images (from 1) that are asked for with them.
+    rewrite: Mapping[str, Any] | None = None
+    rewritten: tuple[int, ...] = ()
 
 
 def request_from_json(data: Mapping[str, Any], seed: int | None) -> ImageRequest:

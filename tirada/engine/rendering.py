@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from models.contract import GeneratedImage, ImageBackend
-from models.errors import ModelError, Unavailable
+from models.errors import ModelError, Refused, Unavailable
 from models.redaction import redact
 from tirada.engine.events import ImageFailed, Retrying
 from tirada.engine.jobs import JobRunner
 from tirada.engine.retry import Action, BugError, Decision, StillRunning, Trial, decide
+from tirada.engine.rewriting import Rewriting
 from tirada.engine.source import Job, JobSource
 from tirada.engine.state import TICK, RunState
 from tirada.errors import StoreError, reason
@@ -49,6 +50,7 @@ class Renderer:
         self._backend: ImageBackend = state.parts.backend
         self._paid = self._backend.capabilities.paid
         self._settle = settle
+        self._rewriting = Rewriting(state)
         self._runner = JobRunner(state, self._backend) if self._backend.capabilities.jobs else None
 
     def loop(self, deliver: Callable[[Delivered], None]) -> None:
@@ -61,7 +63,7 @@ class Renderer:
     def render(self, jobs: Sequence[Job], deliver: Callable[[Delivered], None], attempt: int = 1) -> None:
         """Render jobs until each is delivered, failed, or left to a later run because this one halts."""
         trials = {job.image_id: Trial(attempt=attempt, failed=attempt - 1) for job in jobs}
-        while jobs and self._state.clear_to_submit():
+        while self._state.clear_to_submit() and (jobs := self._prepare(jobs, trials)):
             began = self._state.throttle.enter(lambda: self._state.stopping, TICK)
             if began is None:
                 return
@@ -73,13 +75,25 @@ class Renderer:
                 self._state.throttle.leave(succeeded=answered)
             jobs = self._sort_out(sent, trials, began, deliver)
 
+    def _prepare(self, jobs: Sequence[Job], trials: Mapping[int, Trial]) -> list[Job]:
+        """The jobs that can be asked for, in other words where theirs were refused."""
+        ready = []
+        for job in jobs:
+            found = self._rewriting.prepare(job)
+            if isinstance(found, Job):
+                ready.append(found)
+            elif found is not None:
+                both = Refused(f"{job.refused} It could not be rewritten: {found}")
+                self._fail(job, both, "refused", None, job.tried + trials[job.image_id].attempt - 1)
+        return ready
+
     def _send(
         self, jobs: Sequence[Job], trials: Mapping[int, Trial]
     ) -> list[tuple[Job, str | None, GeneratedImage | ModelError]]:
         """Open the calls and ask; a job whose call may not be made comes back with the error that says why."""
         opened: list[tuple[Job, str | None]] = []
         kept: list[tuple[Job, str | None, GeneratedImage | ModelError]] = []
-        for job in jobs:
+        for job in map(self._rewriting.newest, jobs):
             try:
                 opened.append((job, self._open(job, trials[job.image_id].attempt)))
             except ModelError as exc:
@@ -103,10 +117,11 @@ class Renderer:
                 deliver(Delivered(job, outcome, trial.attempt, self._settled(call, outcome)))
             elif (decision := self._give_up(job, call, outcome, trial)) is not None:
                 # A job that failed is dead; the next try hands in a new one.
-                again.append((replace(job, pending=None, pending_call=None), decision, outcome))
+                refused = redact(str(outcome)) if decision.action is Action.REWRITE else ""
+                again.append((replace(job, pending=None, pending_call=None, refused=refused), decision, outcome))
             trial.attempt += 1
-        if again:
-            self._pause(again, trials, began)
+        if waits := [one for one in again if one[1].action is Action.RETRY]:
+            self._pause(waits, trials, began)
         return [job for job, _, _ in again]
 
     def _open(self, job: Job, attempt: int) -> str | None:
@@ -121,7 +136,8 @@ class Renderer:
             model=self._backend.model_for(job.request),
             estimate=self._backend.price(job.request),
         )
-        self._state.parts.store.submit_image(job.image_id, job.tried + attempt, call, ledger.limits)
+        prompt = None if job.words is job.concept.words else job.words.prompt
+        self._state.parts.store.submit_image(job.image_id, job.tried + attempt, call, ledger.limits, prompt)
         return str(call["id"])
 
     def _generate(self, opened: Sequence[tuple[Job, str | None]]) -> Sequence[GeneratedImage | ModelError]:
@@ -149,7 +165,8 @@ class Renderer:
     def _give_up(self, job: Job, call: str | None, error: ModelError, trial: Trial) -> Decision | None:
         """Write an error down. Returns the decision when the job is to be tried again, else None."""
         state = self._state
-        decision = decide(error, trial, state.options.retry, proven=state.proven("image"))
+        rewritable = self._rewriting.helps(job)
+        decision = decide(error, trial, state.options.retry, proven=state.proven("image"), rewritable=rewritable)
         if decision.action is Action.LEAVE:
             if isinstance(error, StillRunning) and error.cause is not None:
                 state.halt(error.cause.kind, str(error.cause))
@@ -158,6 +175,11 @@ class Renderer:
         if call is not None:
             settled = state.parts.ledger.settled(call, cost=getattr(error, "cost_usd", None), error=error)
         attempts = job.tried + trial.attempt
+        if decision.action is Action.REWRITE:
+            # Where the run ends before there are other words, a later one knows that these will not do.
+            why = {"error_kind": error.kind, "error": redact(str(error))}
+            state.parts.store.set_image(job.image_id, "planned", settled=settled, attempts=attempts, **why)
+            return decision
         if decision.action is Action.FAIL:
             self._fail(job, error, decision.state, settled, attempts)
             return None

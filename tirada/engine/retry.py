@@ -59,6 +59,8 @@ class Action(Enum):
 
     RETRY = "retry"
     FAIL = "fail"
+    #: The concept is put into other words, and the item asked for with these.
+    REWRITE = "rewrite"
     #: The item stays to be done; nothing more is submitted in this run.
     HALT = "halt"
     #: The item stays as it is, to be collected by a later run.
@@ -100,12 +102,14 @@ def decide(
     *,
     text: bool = False,
     proven: bool = False,
+    rewritable: bool = False,
 ) -> Decision:
     """The engine's answer to an error, given what was tried before; the trial is brought up to date.
 
     A ``text`` call in doubt costs a fraction of a cent, which is counted as spent: it is asked again. An image is not.
     A text that stays bad was asked for again by its writer already, with the fault named. Where the service is
-    ``proven`` to work, what it does not support is that item only, and the run goes on.
+    ``proven`` to work, what it does not support is that item only, and the run goes on. ``rewritable`` says that safer
+    words may be looked for: the user wants it, and the image was asked for with the first words of its concept.
     """
     match error:
         case UnsupportedRequest() if proven:
@@ -115,7 +119,7 @@ def decide(
         case SetupError() | UnsupportedRequest() | OutOfCredit() | BudgetReached():
             return Decision(Action.HALT)
         case Refused():
-            return Decision(Action.FAIL, state="refused")
+            return Decision(Action.REWRITE if rewritable else Action.FAIL, state="refused")
         case InDoubt() if not text:
             return Decision(Action.FAIL, state="in_doubt")
         case BadAnswer() if text:

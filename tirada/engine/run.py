@@ -22,6 +22,7 @@ from tirada.engine.report import Report, make_report
 from tirada.engine.saving import Saver, spool_path
 from tirada.engine.source import JobSource
 from tirada.engine.state import EngineOptions, Parts, RunState
+from tirada.engine.watching import watched
 from tirada.engine.writing import BriefSource, WriteStage, planned, recover_prompts
 from tirada.errors import StoreError, UsageError
 from tirada.output.atomic import sweep_temps
@@ -79,7 +80,10 @@ class Run:
             for position, item in enumerate(ready[start : start + CHUNK], start=start):
                 request, seeds = planned(state, position, item.concept)
                 items.append((position, item.concept, item.brief, request, _given_first(item.seeds, seeds)))
-            state.parts.store.add_concepts(state.run_id, items)
+            ids = state.parts.store.add_concepts(state.run_id, items)
+            for concept_id, item in zip(ids, ready[start : start + CHUNK], strict=True):
+                if item.rewrite is not None:
+                    state.parts.store.plan_rewritten(concept_id, item.rewrite, item.rewritten)
         state.parts.store.start_run(state.run_id)
         return ""
 
@@ -153,9 +157,10 @@ class Run:
         in_flight = state.parts.backend.capabilities.max_in_flight
         renderers = [state.thread("render", lambda: renderer.loop(saver.deliver)) for _ in range(in_flight)]
         savers = [state.thread("save", saver.loop) for _ in range(state.options.save_threads)]
-        _join(first)
-        state.put(ready, None)
-        _join(renderers)
+        with watched(state):
+            _join(first)
+            state.put(ready, None)
+            _join(renderers)
         saver.close()
         _join(savers)
         for concept in source.active():

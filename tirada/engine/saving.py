@@ -162,6 +162,7 @@ class Saver:
             "sha256": prepared.sha256,
             "sidecar": sidecar,
             "note": prepared.note,
+            "prompt": None if job.words is job.concept.words else job.words.prompt,
             "width": prepared.width,
             "height": prepared.height,
             "rendered_width": prepared.rendered_width,
@@ -182,9 +183,9 @@ class Saver:
         parts, job, request = self._state.parts, item.job, item.job.request
         assert parts.backend is not None
         return ImageMetadata(
-            title=job.concept.title,
-            description=job.concept.description,
-            tags=job.concept.metatags,
+            title=job.words.title,
+            description=job.words.description,
+            tags=job.words.metatags,
             prompt=request.prompt,
             negative=request.negative if parts.backend.capabilities.negative else "",
             seed=item.image.seed,

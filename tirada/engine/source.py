@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -16,9 +16,27 @@ from typing import Any
 from sqlalchemy import RowMapping
 
 from models.contract import ImageRequest
+from models.errors import ModelError, Refused
 from tirada.engine.plan import request_from_json
 from tirada.engine.state import TICK, RunState
 from tirada.output.folders import make_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The texts that an image is made and catalogued with."""
+
+    title: str
+    description: str
+    metatags: tuple[str, ...]
+    prompt: str
+    #: Why they took the place of the first words of the concept; None for these.
+    reason: str | None = None
+
+    @classmethod
+    def of(cls, row: RowMapping | Mapping[str, Any], reason: str | None = None) -> Words:
+        """From a concept of the store, or from what it keeps of a rewritten one."""
+        return cls(row["title"], row["description"], tuple(row["metatags"]), row["prompt"], reason)
 
 
 class ActiveConcept:
@@ -26,9 +44,16 @@ class ActiveConcept:
 
     def __init__(self, row: RowMapping, folder: Path, total: int, waiting: int) -> None:
         self.id: str = row["id"]
-        self.title: str = row["title"]
-        self.description: str = row["description"]
-        self.metatags = tuple(row["metatags"])
+        self.position: int = row["position"]
+        #: Its own words, and those that took their place; ``rewriting`` is held by whoever looks for them.
+        self.words = Words.of(row)
+        rewrite = row["rewrite"]
+        self.rewritten = Words.of(rewrite, rewrite["reason"]) if rewrite else None
+        self.rewriting = threading.Lock()
+        #: Why there will be none in this sitting.
+        self.rewrite_error: ModelError | None = None
+        self.role: str = row["role"]
+        self.negative: str = row["negative"]
         self.request: dict[str, Any] = row["request"]
         self.folder = folder
         #: Images the concept has in all, and those still to be settled.
@@ -51,11 +76,19 @@ class Job:
     image_id: int
     position: int
     request: ImageRequest
+    words: Words
     #: Tries of earlier sittings.
     tried: int = 0
+    #: What was said when these words were refused.
+    refused: str = ""
     #: The job that an earlier sitting handed in, and the call that paid for it.
     pending: str | None = None
     pending_call: str | None = None
+
+    def in_words(self, words: Words) -> Job:
+        """The same image, asked for with other words."""
+        request = replace(self.request, prompt=words.prompt, title=words.title)
+        return replace(self, request=request, words=words, refused="")
 
 
 class JobSource:
@@ -147,13 +180,19 @@ class JobSource:
             # Cut off between its last image and its files.
             self._finish(concept)
         for image in store.open_images(concept_id):
-            request = request_from_json(concept.request, self._seed(row["position"], image))
-            job = Job(concept, image["id"], image["position"], request, image["attempts"])
+            job = self._job(concept, image)
             if image["state"] == "received" and self._collect(job, image):
                 continue
             if image["state"] == "submitted":
                 job = self._with_pending(job)
             yield job
+
+    def _job(self, concept: ActiveConcept, image: RowMapping) -> Job:
+        words = concept.words if image["prompt"] is None or concept.rewritten is None else concept.rewritten
+        request = request_from_json(concept.request, self._seed(concept.position, image))
+        refused = image["error"] if image["state"] == "planned" and image["error_kind"] == Refused.kind else ""
+        job = Job(concept, image["id"], image["position"], request, words, image["attempts"], refused or "")
+        return job if words is concept.words else job.in_words(words)
 
     def _seed(self, concept: int, image: RowMapping) -> int | None:
         """The image's seed; one of the plan's where it was planned for a backend that takes none, and this one does."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from models.contract import Dealer, ImageBackend, Novelty, Role, Writer
+from models.contract import Dealer, ImageBackend, Novelty, Rewriter, Role, Writer
 from models.errors import ModelError
 from models.redaction import redact
 from tirada.engine.events import Event, Listener, Stopping
@@ -71,6 +71,8 @@ class Parts:
     novelty: Novelty | None
     ledger: Ledger
     tool: str
+    #: Puts refused ideas into safer words, where the plan wants that.
+    rewriter: Rewriter | None = None
 
 
 class RunState:

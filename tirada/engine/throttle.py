@@ -26,6 +26,11 @@ class Throttle:
         #: The most there ever were at once, for reports.
         self.peak = 0
 
+    @property
+    def busy(self) -> bool:
+        """Is a call under way?"""
+        return self._under_way > 0
+
     def enter(self, stopping: Callable[[], bool], tick: float) -> float | None:
         """Wait for a place; returns the moment the call began, or None when ``stopping`` says so first."""
         with self._changed:

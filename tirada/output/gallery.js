@@ -4,7 +4,7 @@
   const viewer = document.querySelector(".viewer");
   const find = (selector) => viewer.querySelector(selector);
   const picture = find(".stage img");
-  const promptText = document.getElementById("prompt").textContent;
+  const promptOf = (figure) => document.getElementById(figure?.dataset.prompt ?? "prompt").textContent;
   const bare = location.href.split("#")[0];
   let current = -1;
   if (!viewer.showModal) return;
@@ -55,7 +55,7 @@
   }
 
   async function copy(button) {
-    const text = button.dataset.what === "seed" ? figures[current].dataset.seed : promptText;
+    const text = button.dataset.what === "seed" ? figures[current].dataset.seed : promptOf(figures[current]);
     let done = true;
     try { await navigator.clipboard.writeText(text); } catch { done = legacyCopy(text, button); }
     button.dataset.label ??= button.textContent;

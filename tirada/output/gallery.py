@@ -44,7 +44,7 @@ def render(info: Info) -> str:
         settings="\n".join(
             f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in settings(info)[:-1]
         ),
-        figures="\n".join(_figure(number, image, title) for number, image in enumerate(info.images, start=1)),
+        figures="\n".join(_figure(number, image, info) for number, image in enumerate(info.images, start=1)),
         failures=_failures(info),
         command=f"<p><code>{_one_line(info.command)}</code></p>" if info.command.strip() else "",
         tool=_one_line(info.tool),
@@ -88,11 +88,16 @@ def _layout(info: Info) -> str:
     return f":root {{ --ratio: {ratio:.4f}; --col: {column:.0f}px; --cap: {cap:.0f}px; }}"
 
 
-def _figure(number: int, image: ImageEntry, title: str) -> str:
+def _figure(number: int, image: ImageEntry, info: Info) -> str:
     seed = "" if image.seed is None else f'<span class="fact">seed {image.seed}</span>'
-    name = f"{title}, image {number}"
+    name = f"{_one_line(info.words_of(image).title) or 'Untitled'}, image {number}"
+    # The viewer copies the prompt of that very image.
+    prompt = ""
+    if image.prompt is not None and info.rewrite is not None:
+        prompt = ' data-prompt="rewritten"'
+        seed += '<span class="fact">rewritten</span>'
     return (
-        f'<figure id="image-{number}" data-seed="{"" if image.seed is None else image.seed}">'
+        f'<figure id="image-{number}" data-seed="{"" if image.seed is None else image.seed}"{prompt}>'
         f'<a href="{_url(image.file)}"><img src="{_url(image.file)}" alt="{name}" width="{image.width}"'
         f' height="{image.height}" loading="lazy" decoding="async"></a>'
         f'<figcaption><span class="n">{number:02d}</span>{seed}'
@@ -110,7 +115,20 @@ def _prompt(info: Info) -> str:
     if info.negative_prompt.strip():
         parts.append('<h2 class="more">Negative prompt</h2>')
         parts.append(f'<p class="more" {language}>{_text(info.negative_prompt.strip())}</p>')
-    return "\n".join([*parts, "</section>"])
+    return "\n".join([*parts, *_rewrite(info, language), "</section>"])
+
+
+def _rewrite(info: Info, language: str) -> list[str]:
+    if info.rewrite is None:
+        return []
+    new = info.rewrite
+    texts = (new.title, new.description, ", ".join(new.metatags))
+    return [
+        '<h2 class="more">Rewritten prompt</h2>',
+        f'<p class="more">The service refused the first one: {_one_line(new.reason)}</p>',
+        f'<p id="rewritten" {language}>{_text(new.prompt.strip())}</p>',
+        *(f'<p class="more" {language}>{_one_line(text)}</p>' for text in texts),
+    ]
 
 
 def _tags(info: Info) -> str:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AwareDatetime,
@@ -50,6 +50,27 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, serialize_by_alias=True)
 
 
+class Words(NamedTuple):
+    """The texts that an image was made and is catalogued with."""
+
+    title: str
+    description: str
+    metatags: list[str]
+    prompt: str
+
+
+class Rewrite(_Record):
+    """The words that took the place of those a content policy refused."""
+
+    title: Text
+    description: Text
+    metatags: list[Text]
+    prompt: Text
+    reason: Text = Field(description="What the service said of the first words.")
+    writer: Text = ""
+    writer_model: Text = ""
+
+
 class ImageEntry(_Record):
     """One image of the batch, as it lies in the folder."""
 
@@ -64,6 +85,7 @@ class ImageEntry(_Record):
     cost_usd: Usd | None = Field(default=None, description="null = not known")
     sidecar: FileName | None = Field(default=None, description="The .xmp file, where the image was kept untouched.")
     model: Text = ""
+    prompt: Text | None = Field(default=None, description="Where it was made with the rewritten one; null = as above.")
     note: Text | None = None
 
 
@@ -99,6 +121,7 @@ class Info(_Record):
     metatags: list[Text]
     prompt: Text
     negative_prompt: Text = ""
+    rewrite: Rewrite | None = Field(default=None, description="Where a content policy refused the words above.")
     size: Size
     quantity: int = Field(ge=1)
     seeds: list[int | None]
@@ -112,6 +135,11 @@ class Info(_Record):
     failures: list[Failure] = Field(default_factory=list)
     command: Text = ""
     tool: Text = Field(description="Name and version of the program that wrote this file.")
+
+    def words_of(self, image: ImageEntry) -> Words:
+        """Title, description, tags and prompt of one image: the rewritten ones where it was made with these."""
+        source = self if image.prompt is None or self.rewrite is None else self.rewrite
+        return Words(source.title, source.description, source.metatags, source.prompt)
 
 
 def write_info(folder: Path, info: Info) -> Path:
@@ -161,9 +189,9 @@ def _batch_csv(info: Info) -> str:
     sink = io.StringIO()
     writer = csv.writer(sink)
     writer.writerow(CSV_HEADER)
-    tags = ", ".join(info.metatags)
     for image in info.images:
         seed = "" if image.seed is None else image.seed
-        size = (image.width, image.height)
-        writer.writerow([image.file, info.title, info.description, tags, info.prompt, seed, *size])
+        words = info.words_of(image)
+        texts = (words.title, words.description, ", ".join(words.metatags), words.prompt)
+        writer.writerow([image.file, *texts, seed, image.width, image.height])
     return sink.getvalue()

@@ -28,6 +28,7 @@ def render(info: Info) -> str:
         "## Prompt",
         _fence(info.prompt),
         *_tags(info),
+        *_rewrite(info),
         "## Settings",
         _table([("Setting", "Value"), *settings(info)]),
     ]
@@ -74,6 +75,23 @@ def _count(info: Info) -> str:
 
 def _pictures(info: Info) -> list[str]:
     return [f"![{_escape(info.title)}, {n}]({quote(image.file)})" for n, image in enumerate(info.images, start=1)]
+
+
+def _rewrite(info: Info) -> list[str]:
+    if info.rewrite is None:
+        return []
+    new = info.rewrite
+    which = [image.file for image in info.images if image.prompt is not None]
+    made = f"Made with these words: {_escape(', '.join(which))}." if which else "No image was made with these words."
+    return [
+        "## Rewritten",
+        f"The service refused the words above: {_escape(new.reason)}",
+        f"**{_escape(new.title)}**",
+        _escape(new.description),
+        _fence(new.prompt),
+        ", ".join(_escape(tag) for tag in new.metatags),
+        made,
+    ]
 
 
 def _tags(info: Info) -> list[str]:

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
@@ -47,7 +47,7 @@ class Database:
                 raise StoreError(f"The store was written by a newer Tirada (layout {version}); this reads {VERSION}.")
             if version < VERSION:
                 with self._engine.begin() as connection:
-                    metadata.create_all(connection)
+                    _bring_up_to_date(connection)
                     connection.execute(text(f"PRAGMA user_version={VERSION}"))
         except DatabaseError as exc:
             raise StoreError(f"The store {str(path)!r} cannot be opened: {exc.orig}.") from exc
@@ -140,6 +140,19 @@ def _roll_back(connection: Connection) -> None:
     # Where even this fails, the next change says so.
     with contextlib.suppress(DatabaseError):
         connection.rollback()
+
+
+def _bring_up_to_date(connection: Connection) -> None:
+    """Make what an older layout lacks: tables, and columns, all of which may be empty."""
+    before = inspect(connection)
+    there = {name: {column["name"] for column in before.get_columns(name)} for name in before.get_table_names()}
+    metadata.create_all(connection)
+    for name, columns in there.items():
+        table = metadata.tables.get(name)
+        for column in () if table is None else table.columns:
+            if column.name not in columns:
+                kind = column.type.compile(connection.dialect)
+                connection.execute(text(f'ALTER TABLE "{name}" ADD COLUMN "{column.name}" {kind}'))
 
 
 def _engine(path: Path) -> Engine:

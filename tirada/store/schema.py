@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-VERSION = 1
+VERSION = 2
 
 metadata = MetaData()
 
@@ -50,6 +50,8 @@ concepts = Table(
     Column("writer", String, nullable=False, default=""),
     Column("writer_model", String, nullable=False, default=""),
     Column("request", JSON),
+    # The words that took the place of refused ones: title, description, metatags, prompt, and the reason.
+    Column("rewrite", JSON(none_as_null=True)),
     Column("folder", Text),
     Column("error_kind", String),
     Column("error", Text),
@@ -65,6 +67,8 @@ images = Table(
     Column("position", Integer, nullable=False),
     Column("state", String, nullable=False),
     Column("seed", Integer),
+    # What it was asked for with, where that is not the prompt of its concept.
+    Column("prompt", Text),
     Column("file", Text),
     Column("sha256", String),
     Column("sidecar", Text),

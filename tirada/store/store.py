@@ -155,6 +155,19 @@ class Store:
     def update_concept(self, concept_id: str, **columns: Any) -> None:
         self.database.change(lambda c: c.execute(update(concepts).where(concepts.c.id == concept_id).values(**columns)))
 
+    def plan_rewritten(self, concept_id: str, rewrite: Mapping[str, Any], positions: Sequence[int]) -> None:
+        """Give a concept its rewritten words from the start; the images at these positions are asked for with them."""
+        words = update(concepts).where(concepts.c.id == concept_id).values(rewrite=dict(rewrite))
+        asked = update(images).where(images.c.concept_id == concept_id, images.c.position.in_(bindparam("page")))
+
+        def work(connection: Connection) -> None:
+            connection.execute(words)
+            for start in range(0, len(positions), PAGE):
+                page = list(positions[start : start + PAGE])
+                connection.execute(asked.values(prompt=rewrite["prompt"]), {"page": page})
+
+        self.database.change(work)
+
     def finish_concepts(self, ids: Sequence[str]) -> None:
         """Mark concepts as done (all of their images settled, or their row in the CSV)."""
         statement = update(concepts).where(concepts.c.id.in_(list(ids))).values(status="done")
@@ -270,11 +283,16 @@ class Store:
 
     # --- the life of one image
 
-    def submit_image(self, image_id: int, attempt: int, call: Mapping[str, Any], limits: Limits) -> None:
-        """The intent: the image is about to be asked for, and its call is open; raises BudgetReached past a limit."""
+    def submit_image(
+        self, image_id: int, attempt: int, call: Mapping[str, Any], limits: Limits, prompt: str | None = None
+    ) -> None:
+        """The intent: the image is about to be asked for, and its call is open; raises BudgetReached past a limit.
+
+        ``prompt`` is what it is asked for with, where that is not the prompt of its concept.
+        """
 
         def work(connection: Connection) -> None:
-            change = {"row": image_id, "state": "submitted", "attempts": attempt, "updated_at": now()}
+            change = {"row": image_id, "state": "submitted", "attempts": attempt, "prompt": prompt, "updated_at": now()}
             open_call(connection, {"image_id": image_id, **call}, limits)
             connection.execute(_CHANGE_IMAGE, change)
 
@@ -327,11 +345,14 @@ class Store:
         self.database.change(lambda c: c.execute(statement, row))
 
     def texts(self) -> Iterator[tuple[str, str]]:
-        """(title, description) of every concept ever written, oldest first."""
-        query = select(concepts.c.title, concepts.c.description).where(concepts.c.status != "failed")
+        """(title, description) of every concept ever written, oldest first, and of what took the place of one."""
+        query = select(concepts.c.title, concepts.c.description, concepts.c.rewrite)
         with self.database.read() as connection:
-            for row in connection.execution_options(yield_per=PAGE).execute(query):
-                yield row[0], row[1]
+            written = query.where(concepts.c.status != "failed")
+            for title, description, rewrite in connection.execution_options(yield_per=PAGE).execute(written):
+                yield title, description
+                if rewrite:
+                    yield rewrite["title"], rewrite["description"]
 
 
 def _failed(concept: int, image: int | None, kind: str | None, message: str | None) -> dict[str, Any]:

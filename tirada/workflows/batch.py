@@ -61,12 +61,10 @@ def plan_from_file(options: BatchOptions, concepts: Sequence[Concept], source: P
     return plan, [ReadyConcept(concept) for concept in chosen]
 
 
-def plan_rerun(
-    options: BatchOptions, concept: Concept, seeds: Sequence[int | None], brief: Mapping[str, str], source: Path
-) -> tuple[Plan, list[ReadyConcept]]:
-    """The images of an ``info.json`` again, with the very seeds they had."""
-    plan = _plan(options, concepts=1, images=len(seeds), source=str(source), workflow="rerun")
-    return plan, [ReadyConcept(concept, tuple(seeds), brief)]
+def plan_rerun(options: BatchOptions, ready: ReadyConcept, source: Path) -> tuple[Plan, list[ReadyConcept]]:
+    """The images of an ``info.json`` again, with the very seeds and words they had."""
+    plan = _plan(options, concepts=1, images=len(ready.seeds or ()), source=str(source), workflow="rerun")
+    return plan, [ready]
 
 
 def _plan(options: BatchOptions, *, concepts: int, images: int, source: str = "", workflow: str = "batch") -> Plan:

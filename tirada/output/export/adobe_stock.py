@@ -56,7 +56,7 @@ def export(
                 check_no_draft(item, "Stock sites refuse such.")
             name = _file_name(item, folder)
             copy_image(item, folder / name)
-            table.add((name, title(item.info.title), ", ".join(keywords(item)), category or "", ""))
+            table.add((name, title(item.words.title), ", ".join(keywords(item)), category or "", ""))
             advice.look_at(item, folder / name)
             done.images += 1
         if not done.images:
@@ -80,9 +80,9 @@ def title(text: str) -> str:
 
 def keywords(item: Item) -> list[str]:
     """The tags in their order, each once; without any, the longer words of title and description."""
-    found = _plain_words(part for tag in item.info.metatags for part in re.split(r"[,;]", tag))
+    found = _plain_words(part for tag in item.words.metatags for part in re.split(r"[,;]", tag))
     if not found:
-        words = re.findall(r"[^\W\d_]{4,}", f"{item.info.title} {item.info.description}")
+        words = re.findall(r"[^\W\d_]{4,}", f"{item.words.title} {item.words.description}")
         found = _plain_words(word.lower() for word in words)
     return found[:KEYWORDS_MAX]
 
@@ -99,7 +99,7 @@ def _plain_words(texts: Iterable[str]) -> list[str]:
 def _file_name(item: Item, folder: Path) -> str:
     """``<words of the title>-<checksum>.<ext>``, at most 30 characters and new in the folder."""
     ext = EXTENSIONS[item.info.format]
-    words = slug(item.info.title, FILENAME_MAX - NAME_DIGITS - len(ext) - 2)
+    words = slug(item.words.title, FILENAME_MAX - NAME_DIGITS - len(ext) - 2)
     digest = item.image.sha256
     for start in range(len(digest) - NAME_DIGITS):
         name = f"{words}-{digest[start : start + NAME_DIGITS]}.{ext}"

@@ -74,14 +74,14 @@ def export(folders: Iterable[Path], destination: Path) -> Exported:
 
 
 def _line(name: str, item: Item) -> dict[str, Any]:
-    info, image = item.info, item.image
+    info, image, words = item.info, item.image, item.words
     return {
         "file_name": name,
-        "title": info.title,
-        "text": info.description or info.prompt,
-        "prompt": info.prompt,
+        "title": words.title,
+        "text": words.description or words.prompt,
+        "prompt": words.prompt,
         "negative_prompt": info.negative_prompt,
-        "tags": info.metatags,
+        "tags": words.metatags,
         "seed": image.seed,
         "width": image.width,
         "height": image.height,

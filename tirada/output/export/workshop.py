@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tirada.errors import NotFound, UsageError, reason
 from tirada.output.atomic import fsync_folder
-from tirada.output.info import ImageEntry, Info, read_info
+from tirada.output.info import ImageEntry, Info, Words, read_info
 
 DRAFT = "draft"
 
@@ -31,6 +31,11 @@ class Item:
     @property
     def path(self) -> Path:
         return self.folder / self.image.file
+
+    @property
+    def words(self) -> Words:
+        """What this very image was made with."""
+        return self.info.words_of(self.image)
 
 
 @dataclass(slots=True)
