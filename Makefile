@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench clean
+.PHONY: run test check bench endure clean
 
 run: $(VENV)/.installed
 	$(BIN)/python main.py 4 768x512 --prompts 2
@@ -21,6 +21,12 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/composer.py
 	$(BIN)/python benchmarks/csv_append.py
 	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/throughput.py
+
+# Half an hour: 10,000 images of a service that fails in every way, and 1,000 kills.
+endure: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/faults.py
+	$(BIN)/python benchmarks/kills.py
 
 clean:
 	rm -rf $(VENV)

@@ -182,7 +182,7 @@ def test_two_processes_share_the_month(row: BackendRow, service: Standin, tirada
 
 def house_model(openai: BillingServer) -> tuple[object, ...]:
     openai.image_models["house-model"] = (QUALITIES_2, True)
-    return (2, TINY, "--dalle", "--from", prompts("in.csv", "a kettle"), "--model", "house-model")
+    return (2, "1024x1024", "--dalle", "--from", prompts("in.csv", "a kettle"), "--model", "house-model")
 
 
 @pytest.mark.parametrize("limit", ["--budget", "BUDGET_USD_PER_RUN", "BUDGET_USD_PER_MONTH"])

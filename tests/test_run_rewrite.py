@@ -378,7 +378,7 @@ def test_killed_anywhere_and_resumed(server: BillingServer, chat: Chat, step: Ki
     assert asked(server).count(BAD) == 1
     # Only what was on its way when the process died may be asked for twice.
     doubtful = sum(call["state"] == "in_doubt" and call["kind"] == "image" for call in rows(OUTPUT, "calls"))
-    assert asked(server).count(str(SAFE["prompt"])) == 2 + doubtful and doubtful <= 1
+    assert 2 <= asked(server).count(str(SAFE["prompt"])) <= 2 + doubtful <= 3
     (info,) = check_output(OUTPUT)
     assert [image["prompt"] for image in info["images"]] == [SAFE["prompt"]] * 2
     check_money(OUTPUT, server)

@@ -34,14 +34,14 @@ def command(
     from tirada.cli.drive import resume
     from tirada.cli.setup import Setup
     from tirada.settings import load_settings
-    from tirada.store.queries import find_run
+    from tirada.store.queries import find_run, resumable
 
     setup = Setup(load_settings(), output=output, quiet=quiet or json)
     store = setup.open_existing_store()
     try:
         row = find_run(store, run)
-        failures = store.failures(row["id"], 1)
-        if not failures:
+        # A retry that was cut off leaves what it took up to be made.
+        if not store.failures(row["id"], 1) and row["id"] not in resumable(store):
             console.note(f"Nothing of run {row['id']} failed.")
             return
         leave(

@@ -68,10 +68,14 @@ def make_report(state: RunState, seconds: float) -> Report:
     bill = store.run_bill(state.run_id)
     most = state.openings.most_common(1)
     spoiled = failed + refused + in_doubt
+    waiting = 0 if plan.prompts_only else sum(figures.get(name, 0) for name in ("planned", "submitted", "received"))
+    message = state.halted.message if state.halted else ""
+    if waiting and not message:
+        message = f"{waiting} images are not ready yet at the service; they are paid for, and a resume collects them."
     return Report(
         run_id=state.run_id,
-        status=_status(state, done, spoiled),
-        exit_code=_exit_code(state, done, spoiled),
+        status=_status(state, done, spoiled, waiting),
+        exit_code=_exit_code(state, done, spoiled + waiting),
         wanted=wanted,
         done=done,
         failed=failed,
@@ -88,13 +92,16 @@ def make_report(state: RunState, seconds: float) -> Report:
         same_opening=round(most[0][1] / state.openings.total(), 4) if most else 0.0,
         near_duplicates_rejected=parts.novelty.rejected if parts.novelty is not None else 0,
         failures=store.failures(state.run_id, FAILURES_SHOWN),
-        message=state.halted.message if state.halted else "",
+        message=message,
     )
 
 
-def _status(state: RunState, done: int, spoiled: int) -> str:
-    if state.halted is not None:
-        return "interrupted" if state.halted.kind == "interrupted" else "stopped"
+def _status(state: RunState, done: int, spoiled: int, waiting: int) -> str:
+    if state.halted is not None and state.halted.kind == "interrupted":
+        return "interrupted"
+    if state.halted is not None or waiting:
+        # With jobs that wait at the service the run is not over, however well it went.
+        return "stopped"
     if not spoiled:
         return "done"
     return "partial" if done else "failed"

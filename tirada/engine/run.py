@@ -9,10 +9,10 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tirada.engine.events import Listener, RunStarted
 from tirada.engine.finishing import write_folder
@@ -27,9 +27,6 @@ from tirada.engine.writing import BriefSource, WriteStage, planned, recover_prom
 from tirada.errors import StoreError, UsageError
 from tirada.output.atomic import sweep_temps
 from tirada.store.recovery import Recovery
-
-if TYPE_CHECKING:
-    from sqlalchemy import RowMapping
 
 #: Concepts written ahead of the render stage, at most.
 AHEAD = 16
@@ -201,7 +198,7 @@ class Run:
                 path.unlink(missing_ok=True)
 
 
-def _doubts(images: Sequence[RowMapping], *, skipped: bool) -> str:
+def _doubts(images: Sequence[Mapping[str, Any]], *, skipped: bool) -> str:
     """What a resume says about images whose outcome nobody knows."""
     if not images:
         return ""

@@ -168,7 +168,7 @@ class Saver:
             "rendered_width": prepared.rendered_width,
             "rendered_height": prepared.rendered_height,
         }
-        if item.image.seed is not None:
+        if item.image.seed is not None or not self._takes_seeds():
             columns["seed"] = item.image.seed
         if item.settled is None:
             columns |= {"attempts": item.attempts, "model": item.image.model}
@@ -178,6 +178,11 @@ class Saver:
         spool_path(job.concept.folder, job.position).unlink(missing_ok=True)
         state.count(done=1)
         state.emit(ImageDone(path, item.image.cost_usd))
+
+    def _takes_seeds(self) -> bool:
+        """False where a seed that was planned, for another backend maybe, decided nothing."""
+        backend = self._state.parts.backend
+        return backend is not None and backend.capabilities.seeds
 
     def _metadata(self, item: Delivered) -> ImageMetadata:
         parts, job, request = self._state.parts, item.job, item.job.request

@@ -6,10 +6,11 @@ planned again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, delete, func, select, update
+from sqlalchemy import Connection, RowMapping, and_, delete, select, update
 
 from tirada.store.calls import cost_of_image, now
 from tirada.store.database import Database
@@ -85,18 +86,22 @@ class Recovery:
         statement = update(images).where(*where).values(state="in_doubt", updated_at=now(), **why)
         self._database.change(lambda c: c.execute(statement))
 
-    def doubtful_images(self) -> Sequence[RowMapping]:
-        """Images in doubt: folder, position, and what their calls may have cost (USD)."""
+    def doubtful_images(self) -> Sequence[Mapping[str, Any]]:
+        """Images in doubt: folder, position, and what all their calls in doubt may have cost (USD)."""
         query = (
-            select(concepts.c.folder, images.c.position, func.max(calls.c.cost).label("cost"))
+            select(images.c.id, concepts.c.folder, images.c.position, calls.c.cost)
             .join_from(images, concepts, images.c.concept_id == concepts.c.id)
             .join(calls, and_(calls.c.image_id == images.c.id, calls.c.state == "in_doubt"), isouter=True)
             .where(images.c.run_id == self._run_id, images.c.state == "in_doubt")
-            .group_by(images.c.id)
             .order_by(concepts.c.position, images.c.position)
         )
+        found: dict[int, dict[str, Any]] = {}
         with self._database.read() as connection:
-            return connection.execute(query).mappings().all()
+            for image, folder, position, cost in connection.execute(query):
+                one = found.setdefault(image, {"folder": folder, "position": position, "cost": None})
+                if cost is not None:
+                    one["cost"] = str(Decimal(one["cost"] or 0) + Decimal(cost))
+        return list(found.values())
 
     def forget_failed_concepts(self) -> None:
         """Concepts that could not be written are to be written again."""
