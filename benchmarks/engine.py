@@ -156,6 +156,8 @@ def service(quick: bool) -> None:
         median = statistics.median(times)
         goal = f"<= {rounds * GOAL_WALL:.2f} s" if times is phases else ""
         row(label, f"{median:.2f} s", goal, median / rounds)
+    share = ratio(list(zip(phases, bares, strict=True)))
+    row("first request to last image saved / the loop, pair by pair", f"{share:.2f}")
     smooth = answers / IN_FLIGHT * DELAY
     print(f"(ratio = measured / ideal; were the last round full too, the ideal would be {smooth:.2f} s)")
 

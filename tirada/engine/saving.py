@@ -36,7 +36,10 @@ class Saver:
 
     def __init__(self, state: RunState) -> None:
         self._state = state
-        self._queue: queue.Queue[Delivered | None] = queue.Queue(maxsize=2 * state.options.save_threads + 2)
+        in_flight = state.parts.backend.capabilities.max_in_flight if state.parts.backend else 0
+        # Answers come in bursts: there is room for all that are under way, or saving would hold up the next calls.
+        room = max(2 * state.options.save_threads + 2, in_flight)
+        self._queue: queue.Queue[Delivered | None] = queue.Queue(maxsize=room)
         self._source: JobSource | None = None
         self._renderer: Renderer | None = None
 
