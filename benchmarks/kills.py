@@ -134,7 +134,7 @@ class Worker:
             before = campaign.written()
             while child.poll() is None and campaign.written() == before:
                 time.sleep(0.002)
-            delay = self._dice.uniform(0, (whole - opened) * max(campaign.missing, 0.8) * 1.1)
+            delay = self._dice.uniform(0, (whole - opened) * max(campaign.missing, 0.7) * campaign.longer * 1.1)
         try:
             child.wait(delay)
         except subprocess.TimeoutExpired:

@@ -100,7 +100,7 @@ async def gather(url: str, images: int, in_flight: int, folder: Path) -> None:
     """What one would write by hand."""
     from openai import AsyncOpenAI
 
-    client = AsyncOpenAI(api_key=KEY, base_url=url, max_retries=0)
+    client = AsyncOpenAI(api_key=KEY, base_url=url, max_retries=0, timeout=300)
     gate = asyncio.Semaphore(in_flight)
     prompt = "word " * 90
 

@@ -30,6 +30,7 @@ from tirada.store.queries import spending
 from tirada.store.store import Store
 
 PER_IDEA, SIZE = 4, "64x64"
+LONGER = 1.3
 CALM = {"RETRY_WAIT_SECONDS": "0", "MIN_FREE_MB": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -144,8 +145,10 @@ class Campaign:
         self._jobs: set[str] = set()
         self._looked_at: set[tuple[Path, int]] = set()
         self._last: Any = None
-        #: Share of the items still to be made.
+        #: Share of the items still to be made, and how much longer the next life may be than the last: a run whose
+        #: every life ends before it has made anything would never end.
         self.missing = 1.0
+        self.longer = 1.0
         if service:
             service.forget()
 
@@ -201,7 +204,9 @@ class Campaign:
         concepts = Counter(dict(store.execute("SELECT status, count(*) FROM concepts GROUP BY status").fetchall()))
         prompts_only = self.kind.name == "only prompts"
         done = concepts["done"] if prompts_only else states["done"]
-        self.missing = 1 - done / self.kind.items
+        missing = 1 - done / self.kind.items
+        self.longer = 1.0 if missing < self.missing else self.longer * LONGER
+        self.missing = missing
         calls = _one(store, "SELECT count(*) FROM calls")
         ended = _one(store, "SELECT count(*) FROM runs WHERE status = 'done'")
         now = (states, concepts, calls, self._left())

@@ -205,7 +205,7 @@ def test_unavailable_is_tried_again_so_many_times(service: Standin, drive: Drive
 def test_a_lost_answer(service: Standin, drive: Drive, tirada: Tirada, name: str) -> None:
     fault, more = Fault(cut=True), {}
     if name == "slow":
-        fault, more = Fault(delay=5), {"REQUEST_TIMEOUT_SECONDS": "0.25"}
+        fault, more = Fault(delay=5), {"REQUEST_TIMEOUT_SECONDS": "0.7"}
     service.fail(OK, fault)
     result = drive(**more)
     if not drive.row.paid:

@@ -272,6 +272,18 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
+@one_service
+def test_a_rerun_is_agreed_to_and_limited_like_a_run(row: BackendRow, service: Standin, tirada: Tirada) -> None:
+    (folder,) = map(Path, render(tirada, row, 3).json["folders"])
+    above = {"CONFIRM_ABOVE_USD": "0.08"}
+    result = tirada("rerun", folder, **above)
+    assert result.code == 2 and "--yes" in result.err and len(service.requests()) == 3
+    assert tirada("rerun", folder, "--yes", **above).code == 0
+    limited = tirada("rerun", folder, "--budget", "0.07", "--json", **above)
+    assert (limited.code, limited.json["done"]) == (5, 2)
+    assert service.bill() == Decimal("0.24")
+
+
 # --- estimates ------------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tirada.cli import console
-from tirada.cli.options import JsonOption, OutputOption, QuietOption, chosen_backend, leave, with_backend_flags
+from tirada.cli.options import (
+    BudgetOption,
+    JsonOption,
+    OutputOption,
+    QuietOption,
+    chosen_backend,
+    leave,
+    with_backend_flags,
+)
 from tirada.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +30,8 @@ def command(
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME", help="Another model.", show_default="the same")
     ] = None,
+    budget: BudgetOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to what the run is expected to cost.")] = False,
     output: OutputOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made and what it costs.")] = False,
     quiet: QuietOption = False,
@@ -58,6 +68,7 @@ def command(
         model=model or (info.model if same else None),
         options=info.options if same else {},
         format=info.format,
+        budget=budget,
     )
     concept = Concept(
         title=info.title,
@@ -73,7 +84,7 @@ def command(
     again = ReadyConcept(concept, tuple(info.seeds), info.brief, rewrite, _rewritten(info) if rewrite else ())
     plan, ready = plan_rerun(options, again, path)
     setup.check(plan, ready)
-    leave(drive(setup, plan, ready, dry_run=dry_run, as_json=json, quiet=quiet))
+    leave(drive(setup, plan, ready, dry_run=dry_run, yes=yes, as_json=json, quiet=quiet))
 
 
 def _rewritten(info: Info) -> tuple[int, ...]:
