@@ -78,7 +78,7 @@ def test_an_endpoint_that_says_the_wrong_key_back(tirada: Tirada, locked: OpenAI
 @pytest.mark.parametrize("status", [400, 429, 500])
 def test_an_endpoint_that_says_the_key_back_in_any_error(tirada: Tirada, locked: OpenAIServer, status: int) -> None:
     body = {"error": {"message": f"Trouble with {KEY}, sorry", "type": "x", "code": None, "param": None}}
-    locked.faults += [Fault(status=status, body=body) for _ in range(64)]
+    locked.faults += [Fault(status=status, body=body) for _ in range(200)]
     run = tirada("1", TINY, "--dalle", "--from", lighthouse(), "--json")
     assert run.code != 0
     assert "Trouble with [redacted], sorry" in run.out
