@@ -85,13 +85,15 @@ def resume(
     backend: str | None = None,
     model: str | None = None,
     budget: Decimal | None = None,
+    yes: bool = False,
     skip_in_doubt: bool = False,
     as_json: bool = False,
     quiet: bool = False,
 ) -> int:
     """Go on with a run of the store; returns the exit code.
 
-    ``retry`` takes what failed up again too; then it may go to another ``backend`` or ``model``.
+    ``retry`` takes what failed up again too; then it may go to another ``backend`` or ``model``, at another price, which
+    is agreed to like that of a new run.
     """
     from tirada.engine.run import Run
 
@@ -109,12 +111,18 @@ def resume(
     setup.check(plan, ())
     if changed:
         plan = replace(plan, request={**plan.request, "model": setup.model_for(plan) or None})
+    if retry:
+        states = store.run_figures(row["id"])
+        missing = plan.concepts * plan.images - states.get("done", 0)
+        setup.check_money(plan, setup.estimate_missing(plan, missing), yes=yes)
     parts = setup.make_parts(store, plan)
     parts.ledger.run_id = row["id"]
     listener = _listener(plan, quiet=quiet or as_json)
     run = Run(row["id"], plan, parts, setup.engine_options(), listener, skip_in_doubt=skip_in_doubt, retry_failed=retry)
     if changed and parts.backend is not None:
         run.move_to(parts.backend.name, str(plan.request["model"]))
+    elif budget is not None:
+        store.keep_plan(row["id"], plan.to_json())
     return see_through(setup, run, resumed=True, as_json=as_json, quiet=quiet)
 
 

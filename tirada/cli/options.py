@@ -39,6 +39,7 @@ BudgetOption = Annotated[
     Decimal | None,
     typer.Option("--budget", metavar="USD", parser=parse_usd, help="Spend no more than this.", show_default=False),
 ]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Agree to what the run is expected to cost.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
 
 #: Where the backend flags are noted while the command line is read, in the order they were typed.

@@ -13,6 +13,7 @@ from tirada.cli.options import (
     JsonOption,
     OutputOption,
     QuietOption,
+    YesOption,
     chosen_backend,
     leave,
     with_backend_flags,
@@ -31,7 +32,7 @@ def command(
         str | None, typer.Option("--model", metavar="NAME", help="Another model.", show_default="the same")
     ] = None,
     budget: BudgetOption = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to what the run is expected to cost.")] = False,
+    yes: YesOption = False,
     output: OutputOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made and what it costs.")] = False,
     quiet: QuietOption = False,

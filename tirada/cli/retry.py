@@ -12,6 +12,7 @@ from tirada.cli.options import (
     JsonOption,
     OutputOption,
     QuietOption,
+    YesOption,
     chosen_backend,
     leave,
     with_backend_flags,
@@ -26,6 +27,7 @@ def command(
         str | None, typer.Option("--model", metavar="NAME", help="Another model.", show_default="the same")
     ] = None,
     budget: BudgetOption = None,
+    yes: YesOption = False,
     output: OutputOption = None,
     quiet: QuietOption = False,
     json: JsonOption = False,
@@ -53,6 +55,7 @@ def command(
                 backend=chosen_backend(ctx),
                 model=model,
                 budget=budget,
+                yes=yes,
                 as_json=json,
                 quiet=quiet,
             )

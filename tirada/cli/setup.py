@@ -169,6 +169,13 @@ class Setup:
         sample = next(iter(self._samples(plan, ready)))
         return Estimate(text=text, images=images, rendered_size=self.backend.render_size(sample))
 
+    def estimate_missing(self, plan: Plan, images: int) -> Estimate:
+        """What so many images of a plan are expected to cost, their texts being there."""
+        if self.backend is None or not images:
+            return Estimate(text=Decimal(0), images=Decimal(0), rendered_size=None)
+        price = self.backend.price(next(self._samples(plan, ())))
+        return Estimate(text=Decimal(0), images=None if price is None else price * images, rendered_size=None)
+
     def _samples(self, plan: Plan, ready: Sequence[ReadyConcept]) -> Iterator[ImageRequest]:
         """The requests of ready concepts, or one that stands for those to be written."""
         concepts = [item.concept for item in ready] or [

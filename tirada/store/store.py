@@ -76,6 +76,10 @@ class Store:
         """From here on the run counts as begun: all that it needs is in the store."""
         self._update_run(run_id, status="running", finished_at=None, message="")
 
+    def keep_plan(self, run_id: str, plan: Mapping[str, Any]) -> None:
+        """The plan has changed for good, e.g. its budget."""
+        self._update_run(run_id, plan=dict(plan))
+
     def move_run(self, run_id: str, backend: str, model: str, plan: Mapping[str, Any]) -> None:
         """What is still to be made goes to another backend or model; images that are done keep theirs."""
         moved = update(runs).where(runs.c.id == run_id).values(backend=backend, model=model, plan=dict(plan))
