@@ -92,8 +92,8 @@ def resume(
 ) -> int:
     """Go on with a run of the store; returns the exit code.
 
-    ``retry`` takes what failed up again too; then it may go to another ``backend`` or ``model``, at another price, which
-    is agreed to like that of a new run.
+    ``retry`` takes what failed up again too; then it may go to another ``backend`` or ``model``, and what that costs is
+    agreed to like the cost of a new run.
     """
     from tirada.engine.run import Run
 
