@@ -163,10 +163,11 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 256
 
     def __init__(self, address: tuple[str, int], service: Service) -> None:
-        super().__init__(address, _Handler)
-        self.service = service
+        # First: a port that is taken closes the server while it is being made.
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
+        super().__init__(address, _Handler)
+        self.service = service
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._open_lock:

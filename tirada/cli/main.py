@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -77,10 +78,15 @@ def _program(arguments: list[str]) -> int:
         raise UsageError(f"COUNT must be 1 to 100,000, not {arguments[0]}.")
     arguments = complete_arguments(arguments)
     try:
-        code = make_app(arguments)(arguments, prog_name="python main.py", standalone_mode=True)
+        code = make_app(arguments)(arguments, prog_name=_program_name(), standalone_mode=True)
     except SystemExit as exc:
         code = exc.code
     return code if isinstance(code, int) else ExitStatus.DONE if code is None else ExitStatus.FAILED
+
+
+def _program_name() -> str:
+    """What people typed; shell completion goes by it."""
+    return "tirada" if Path(sys.argv[0]).stem == "tirada" else "python main.py"
 
 
 def _on_interrupt() -> Any:

@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from tirada.output import gallery, info_md
-from tirada.output.atomic import write_text
+from tirada.output.atomic import write_bytes, write_text
 from tirada.output.text import clean
 
 SCHEMA = 1
@@ -144,9 +144,8 @@ class Info(_Record):
 
 def write_info(folder: Path, info: Info) -> Path:
     """Write the folder's pages and then, as the sign that all is there, ``info.json``; returns its path."""
-    info = Info.model_validate(info.model_dump())
     write_text(folder / "info.md", info_md.render(info))
-    write_text(folder / "batch.csv", _batch_csv(info))
+    write_bytes(folder / "batch.csv", _batch_csv(info))
     write_text(folder / "index.html", gallery.render(info))
     path = folder / "info.json"
     write_text(path, info.model_dump_json(indent=2) + "\n")
@@ -185,8 +184,10 @@ def json_schema() -> str:
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
-def _batch_csv(info: Info) -> str:
-    sink = io.StringIO()
+def _batch_csv(info: Info) -> bytes:
+    """The rows as UTF-8, encoded as they are written: ten thousand of them are many megabytes."""
+    data = io.BytesIO()
+    sink = io.TextIOWrapper(data, encoding="utf-8", newline="")
     writer = csv.writer(sink)
     writer.writerow(CSV_HEADER)
     for image in info.images:
@@ -194,4 +195,5 @@ def _batch_csv(info: Info) -> str:
         words = info.words_of(image)
         texts = (words.title, words.description, ", ".join(words.metatags), words.prompt)
         writer.writerow([image.file, *texts, seed, image.width, image.height])
-    return sink.getvalue()
+    sink.flush()
+    return data.getvalue()
