@@ -318,8 +318,8 @@ def test_a_job_with_an_id_is_paid_once(flux: Standin, tirada: Tirada, step: Kill
     assert (result.code, result.json["done"], result.json["in_doubt"]) == (0, 4, 0), result.err
     server: BflServer = flux.server
     doubtful = [call for call in rows(OUTPUT, "calls") if call["state"] == "in_doubt"]
-    # The other thread may have been cut off before its own job had an id.
-    assert 4 <= len(server.jobs) <= 4 + len(doubtful) and len(doubtful) <= 1
+    # Both threads may have been cut off between handing a job in and keeping its id.
+    assert 4 <= len(server.jobs) <= 4 + len(doubtful) and len(doubtful) <= 2
     noted = [call["job"] for call in rows(OUTPUT, "calls") if call["job"]]
     assert len(noted) == len(set(noted)) == 4
     assert server.bill <= Decimal(result.json["cost_usd"]) == PRICE * len(rows(OUTPUT, "calls"))
