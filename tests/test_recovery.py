@@ -155,7 +155,9 @@ def test_a_crash_while_the_service_works(stability: Standin, tirada: Tirada, aft
     assert killed.code == KILLED and stability.bill() == (2 if after else 1) * PRICE
     limited = tirada("resume", "--budget", "0.09", "--json")
     assert (limited.code, limited.json["done"]) == (5, 2)
-    result = tirada("resume")
+    # The new budget stays with the run: whoever resumes it unattended is held to it.
+    assert tirada("resume").code == 5
+    result = tirada("resume", "--budget", "0.2")
     assert result.code == 0 and Counter(asked(stability))["an owl"] == (2 if after else 1)
     # The books may say too much after a crash, never too little.
     assert Decimal(tirada("costs", "--json").json["month_usd"]) == 4 * PRICE >= stability.bill()
