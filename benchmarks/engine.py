@@ -139,6 +139,7 @@ def service(quick: bool) -> None:
             server.first = math.inf
             with scratch() as folder:
                 settings = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": server.url, "IMAGES_IN_FLIGHT": str(IN_FLIGHT)}
+                settings["CONFIRM_ABOVE_USD"] = "1000"
                 child, report = render(folder, answers, settings)
                 phases.append(last_saved(folder) - server.first)
             engines.append(report["seconds"])

@@ -16,9 +16,9 @@ from fractions import Fraction
 from importlib.resources import files
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from models.errors import SetupError, UnsupportedRequest
 from models.sizes import SizeRule, parse_size, ratio_sizes
@@ -103,9 +103,9 @@ class ModelRow(BaseModel):
     fallback_sizes: tuple[str, ...] = ()
     qualities: tuple[str, ...] = ()
     default_quality: str = ""
-    price: Decimal | None = None
+    price: Decimal | None = Field(None, ge=0)
     per_megapixel: Decimal | None = None
-    per_million: Mapping[str, Decimal] = {}
+    per_million: Mapping[str, Annotated[Decimal, Field(ge=0)]] = {}
     tokens: Mapping[str, int] = {}
     #: Tokens of an image that is given to it; None = unknown.
     input_image: Patches | None = None

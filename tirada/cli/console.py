@@ -25,7 +25,9 @@ def result_json(data: Mapping[str, Any] | Sequence[Any]) -> None:
 
 def note(text: str) -> None:
     """A line about the work, on stderr."""
-    print(redact(text), file=sys.stderr, flush=True)
+    # A closed stderr is None, and print would take stdout instead.
+    if sys.stderr is not None:
+        print(redact(text), file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:
@@ -46,7 +48,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def can_ask() -> bool:
     """Is there a person who could answer?"""
-    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+    return sys.stdin is not None and sys.stdin.isatty() and ask_terminal()
 
 
 def ask(question: str) -> bool:
@@ -57,4 +59,4 @@ def ask(question: str) -> bool:
 
 def ask_terminal() -> bool:
     """Is a person looking?"""
-    return sys.stderr.isatty()
+    return sys.stderr is not None and sys.stderr.isatty()

@@ -194,7 +194,8 @@ def tell(report: Report, setup: Setup, *, as_json: bool, quiet: bool) -> None:
     if report.missing > 0 or report.in_doubt:
         elsewhere = setup.output != setup.settings.output_dir
         where = f" --output {shlex.quote(str(setup.output))}" if elsewhere else ""
-        console.note(f"To go on: python main.py resume {report.run_id}{where}")
+        more = " --budget USD" if report.exit_code == ExitStatus.BUDGET else ""
+        console.note(f"To go on: python main.py resume {report.run_id}{where}{more}")
 
 
 def _summary(report: Report) -> str:

@@ -53,6 +53,7 @@ def command(
         raise NotFound(f"There is no file {str(file)!r}.")
     try:
         info = read_info(path)
+        size = parse_size(info.size)
     except ValueError as exc:
         raise UsageError(f"{exc}.") from exc
     setup = Setup(load_settings(), output=output, quiet=quiet or json)
@@ -63,7 +64,7 @@ def command(
         console.warn(f"{info.ai} takes no seeds: the images will be new ones of the same prompt.")
     options = BatchOptions(
         count=info.quantity,
-        size=parse_size(info.size),
+        size=size,
         theme=info.theme,
         language=info.language,
         model=model or (info.model if same else None),
