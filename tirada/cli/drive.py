@@ -163,6 +163,7 @@ def see_through(
         from tirada.engine.watching import stop_server
 
         stop_server(parts.backend)
+        console.note(_how_to_go_on(setup, run.state.run_id))
         raise
     finally:
         for part in (parts.backend, parts.writer, parts.rewriter):
@@ -192,10 +193,15 @@ def tell(report: Report, setup: Setup, *, as_json: bool, quiet: bool) -> None:
     if not quiet:
         console.note(_summary(report))
     if report.missing > 0 or report.in_doubt:
-        elsewhere = setup.output != setup.settings.output_dir
-        where = f" --output {shlex.quote(str(setup.output))}" if elsewhere else ""
-        more = " --budget USD" if report.exit_code == ExitStatus.BUDGET else ""
-        console.note(f"To go on: python main.py resume {report.run_id}{where}{more}")
+        # With the same budget it would stop at once again.
+        more = " --budget USD" if report.exit_code == ExitStatus.BUDGET and "budget" in report.message else ""
+        console.note(f"{_how_to_go_on(setup, report.run_id)}{more}")
+
+
+def _how_to_go_on(setup: Setup, run_id: str) -> str:
+    elsewhere = setup.output != setup.settings.output_dir
+    where = f" --output {shlex.quote(str(setup.output))}" if elsewhere else ""
+    return f"To go on: python main.py resume {run_id}{where}"
 
 
 def _summary(report: Report) -> str:
