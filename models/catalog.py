@@ -18,7 +18,7 @@ from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from models.errors import SetupError, UnsupportedRequest
 from models.sizes import SizeRule, parse_size, ratio_sizes
@@ -84,6 +84,68 @@ class Patches(BaseModel):
         return min(self.most, ceil(long * scale / self.side) * ceil(short * scale / self.side))
 
 
+#: The pipelines a local model may belong to.
+Family = Literal["sd", "sdxl", "sd3", "flux", "kontext", "flux2", "klein", "z-image", "qwen-image", "qwen-image-edit"]
+
+
+class Memory(BaseModel):
+    """What a local model needs, in GiB: its denoiser and VAE, its text encoders, and one 1024x1024 image at work.
+
+    Weights are counted at 16 bit.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: float = Field(gt=0)
+    text: float = Field(gt=0)
+    work: float = Field(gt=0)
+
+    @property
+    def whole(self) -> float:
+        """GiB with everything on the card at once."""
+        return self.model + self.text + self.work
+
+
+class Weights(BaseModel):
+    """How a model is rendered on one's own machine, and on which terms its weights may be used."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: Family
+    #: Where the Hugging Face hub has it.
+    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    steps: int = Field(gt=0)
+    guidance: float = Field(ge=0)
+    #: SPDX identifier, or the name its maker gave it.
+    licence: str
+    #: Its licence lets anybody sell what is made with it, or a firm below the revenue that ``note`` names.
+    commercial: bool
+    #: The hub hands it out only to those who accepted its terms.
+    gated: bool
+    #: Which of its files to load where the repository has several ("fp16").
+    variant: Literal["", "fp16"] = ""
+    memory: Memory
+    #: The pipeline's name for ``guidance``; empty = it has none.
+    guidance_argument: Literal["", "guidance_scale", "true_cfg_scale"] = "guidance_scale"
+    #: It obeys a negative prompt.
+    negative: bool = False
+    #: How a prompt of any length is read: CLIP in pieces of 77 tokens, or an encoder of prose.
+    long_prompts: Literal["compel", "prose"] = "prose"
+    #: Tokens the encoder of prose reads at most; 0 = no limit.
+    max_tokens: int = Field(0, ge=0)
+    #: How it takes reference images: not, as its own input, or through an IP-Adapter.
+    references: Literal["none", "image", "ip-adapter"] = "none"
+    references_max: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Weights:
+        if (self.references == "none") != (self.references_max == 0):
+            raise ValueError("references and references_max must agree")
+        if (self.long_prompts == "compel") != (self.max_tokens == 0):
+            raise ValueError("an encoder of prose has max_tokens, compel has none")
+        return self
+
+
 class ModelRow(BaseModel):
     """One model. Prices are USD; ``tokens`` are output tokens of one 1024x1024 image by quality.
 
@@ -112,6 +174,8 @@ class ModelRow(BaseModel):
     #: What its option ``input_fidelity`` may be; empty = it has none.
     input_fidelity: tuple[str, ...] = ()
     reasoning: tuple[str, ...] = ()
+    #: Of a model that renders on one's own machine.
+    weights: Weights | None = None
     retires: date | None = None
     use: str = ""
     note: str = ""
@@ -161,24 +225,34 @@ class Catalog:
     def __init__(self, rows: Iterable[ModelRow], *, updated: date, today: date | None = None) -> None:
         self._rows = {(row.kind, row.id): row for row in rows}
         self._names: dict[tuple[str, str], ModelRow] = {}
-        for row in self._rows.values():
-            for name in (*row.aliases, row.id):
-                self._names[row.kind, name.casefold()] = row
+        #: The same by backend: two of them may know a name, each for a model of its own.
+        self._names_of: dict[tuple[str, str, str], ModelRow] = {}
+        for names in (_aliases, _ids):
+            for row in self._rows.values():
+                for name in names(row):
+                    self._names[row.kind, name.casefold()] = row
+                    self._names_of[row.kind, row.backend, name.casefold()] = row
         self.updated = updated
         self.today = today or date.today()
 
     def rows(self, kind: Kind | None = None) -> list[ModelRow]:
         return [row for row in self._rows.values() if kind in (None, row.kind)]
 
-    def find(self, kind: Kind, name: str) -> ModelRow | None:
-        """The row of that id, alias or dated snapshot, dead or alive; None when it is unknown."""
-        name = name.casefold()
-        return self._names.get((kind, name)) or self._names.get((kind, SNAPSHOT.sub("", name)))
+    def find(self, kind: Kind, name: str, backend: str = "") -> ModelRow | None:
+        """The row of that id, alias, repository or dated snapshot, dead or alive; None when it is unknown.
+
+        Without ``backend`` an id goes before an alias.
+        """
+        for known in (name.casefold(), SNAPSHOT.sub("", name.casefold())):
+            row = self._names_of.get((kind, backend, known)) if backend else self._names.get((kind, known))
+            if row is not None:
+                return row
+        return None
 
     def resolve(self, kind: Kind, name: str, backend: str = "") -> ModelRow:
         """The living row of that name; raises UnsupportedRequest for a retired or unknown one, naming what to use."""
-        row = self.find(kind, name)
-        if row is None or (backend and row.backend != backend):
+        row = self.find(kind, name, backend)
+        if row is None:
             raise UnsupportedRequest(f"There is no {kind} model {name!r}.", hint=self._suggestion(kind, name, backend))
         if row.retired(self.today):
             option = "--model" if kind == "image" else "WRITER_MODEL"
@@ -212,6 +286,14 @@ class Catalog:
             if close
             else "`python main.py models` lists them; a new one can be added in a file of your own (CATALOG_FILE)."
         )
+
+
+def _ids(row: ModelRow) -> tuple[str, ...]:
+    return (row.id,)
+
+
+def _aliases(row: ModelRow) -> tuple[str, ...]:
+    return (*row.aliases, row.weights.repository) if row.weights is not None else row.aliases
 
 
 def load_catalog(own: Path | None = None, *, today: date | None = None) -> Catalog:

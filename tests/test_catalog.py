@@ -59,9 +59,37 @@ def test_a_row_is_consistent(row: ModelRow) -> None:
         assert all(rule.allows(*parse_size(size)) for size in row.fallback_sizes)
 
 
-def test_no_two_rows_answer_to_one_name() -> None:
-    names = [(row.kind, name.casefold()) for row in ROWS for name in (row.id, *row.aliases)]
+def test_no_two_rows_of_a_backend_answer_to_one_name() -> None:
+    names = [
+        (row.kind, row.backend, name.casefold())
+        for row in ROWS
+        for name in (row.id, *row.aliases, *([row.weights.repository] if row.weights else []))
+    ]
     assert len(names) == len(set(names))
+    assert len(ROWS) == len({(row.kind, row.id.casefold()) for row in ROWS})
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.weights], ids=lambda row: row.id)
+def test_a_row_of_weights_is_complete(row: ModelRow) -> None:
+    weights = row.weights
+    assert weights is not None
+    assert row.backend in {"stable-diffusion", "flux"}
+    assert row.price == 0
+    assert row.sizes is not None
+    assert row.sizes.multiple % 8 == 0
+    rule = row.sizes.rule()
+    assert all(rule.allows(*rule.cover(*size)) for size in [(64, 64), (1024, 576), (1024, 1536), (1792, 1008)])
+    assert weights.commercial or row.note, "a licence that forbids something says what"
+    # Without guidance there is nothing that a negative prompt could steer.
+    assert not (weights.negative and (weights.guidance <= 1 or not weights.guidance_argument))
+
+
+def test_the_local_defaults_are_free_for_everyone() -> None:
+    for backend in ("stable-diffusion", "flux"):
+        weights = OURS.default("image", backend).weights
+        assert weights is not None
+        assert weights.commercial
+        assert not weights.gated
 
 
 def test_every_backend_has_one_living_default() -> None:
@@ -95,6 +123,30 @@ def test_an_unknown_default_is_a_matter_of_set_up() -> None:
 def test_names_aliases_and_snapshots(name: str, found: str | None) -> None:
     row = OURS.find("image", name)
     assert (row.id if row else None) == found
+
+
+@pytest.mark.parametrize(
+    ("backend", "name", "found"),
+    [
+        ("flux", "flux-dev", "FLUX.1-dev"),
+        ("flux", "flux.1-DEV", "FLUX.1-dev"),
+        ("flux", "black-forest-labs/FLUX.1-dev", "FLUX.1-dev"),
+        ("flux", "flux-2-klein-4b", "FLUX.2-klein-4B"),
+        ("flux-api", "flux-dev", "flux-dev"),
+        ("flux-api", "FLUX.1-dev", None),
+        ("", "flux-dev", "flux-dev"),
+        ("", "FLUX.1-dev", "FLUX.1-dev"),
+        ("stable-diffusion", "SDXL", "stable-diffusion-xl-base-1.0"),
+        ("stable-diffusion", "sd3.5-large", "stable-diffusion-3.5-large"),
+        ("stable-diffusion", "sd3-medium", "stable-diffusion-3-medium"),
+        ("stability", "sd3.5-large", "sd3.5-large"),
+    ],
+)
+def test_a_name_means_the_model_of_its_backend(backend: str, name: str, found: str | None) -> None:
+    row = OURS.find("image", name, backend)
+    assert (row.id if row else None) == found
+    if found and backend:
+        assert OURS.resolve("image", name, backend).id == found
 
 
 def test_a_retired_model_says_when_and_what_to_use() -> None:
@@ -176,6 +228,45 @@ def test_an_own_row_replaces_ours(tmp_path: Path) -> None:
     catalog = own(tmp_path, ROW.replace("gpt-image-9", "dall-e-3"))
     assert catalog.resolve("image", "dall-e-3").about == "new"
     assert len(catalog.rows()) == len(ROWS)
+
+
+WEIGHTS = """
+[image.weights]
+family = "sdxl"
+repository = "me/mine"
+steps = 20
+guidance = 5
+licence = "mine"
+commercial = true
+gated = false
+memory = { model = 5, text = 1.5, work = 4 }
+long_prompts = "compel"
+"""
+
+
+def test_own_weights_are_found_by_their_repository(tmp_path: Path) -> None:
+    catalog = own(tmp_path, ROW.replace("dalle", "stable-diffusion") + WEIGHTS)
+    row = catalog.resolve("image", "Me/Mine", "stable-diffusion")
+    assert row.id == "gpt-image-9"
+    assert row.weights is not None
+    assert row.weights.memory.whole == 10.5
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"sdxl"', '"sdxxl"', "weights.family"),
+        ('"me/mine"', '"mine"', "weights.repository"),
+        ('"compel"', '"prose"', "max_tokens"),
+        ("gated = false", 'gated = false\nreferences = "image"', "references_max"),
+        ("model = 5", "model = 0", "weights.memory.model"),
+        ("commercial = true\n", "", "weights.commercial"),
+    ],
+)
+def test_broken_weights_say_where(tmp_path: Path, old: str, new: str, said: str) -> None:
+    with pytest.raises(SetupError) as caught:
+        own(tmp_path, ROW + WEIGHTS.replace(old, new))
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["image", "text"])
