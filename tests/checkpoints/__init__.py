@@ -1,0 +1,118 @@
+"""Tiny random checkpoints in the real diffusers format: built without any hub, the same for everybody.
+
+``checkpoint("sdxl")`` is a folder that ``AutoPipelineForText2Image.from_pretrained`` loads offline and that renders
+64x64 in two steps in a fraction of a second. It is built once per machine and shared by all test processes: treat it as
+read-only, or ``build`` one of your own.
+
+The real thing in small: VAEs shrink by 8, CLIP reads 77 tokens, FLUX.2 takes the hidden states of layers that deep.
+Importing this package imports no torch; ``pytest.importorskip("torch")`` first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import warnings
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from filelock import FileLock
+
+#: What a catalog row calls them, and the same in other guises.
+FAMILIES = (
+    "sd",
+    "sd-checked",
+    "sdxl",
+    "sd3",
+    "flux",
+    "schnell",
+    "kontext",
+)
+#: Those that only misbehave: a safety checker that refuses everything, a VAE of NaN, weights that are pickled.
+ODD = ("sd-prude", "sdxl-nan", "sdxl-pickled")
+#: Those that turn a picture into another with a strength.
+IMAGE_TO_IMAGE = ("sd", "sd-checked", "sdxl", "sd3", "flux", "schnell")
+
+LIBRARIES = ("torch", "diffusers", "transformers", "peft", "tokenizers")
+
+
+def build(name: str, folder: Path) -> Path:
+    """Write the checkpoint of that name into ``folder`` and return it."""
+    settle()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tests.checkpoints import families, odd
+
+        (odd.BUILDERS if name in ODD else families.BUILDERS)[name](folder)
+    return folder
+
+
+@cache
+def checkpoint(name: str) -> Path:
+    """The folder of that checkpoint, shared and read-only; built if this machine has none yet."""
+    return _shared(name, name)
+
+
+@cache
+def single_file(name: str) -> Path:
+    """That checkpoint as one ``.safetensors`` file in the layout of its first makers ("sd", "sdxl")."""
+    settle()
+    return _shared(f"{name}.safetensors", name)
+
+
+@cache
+def lora(name: str, kind: str = "trained") -> Path:
+    """A folder with a ``pytorch_lora_weights.safetensors`` for that checkpoint; kinds are those of ``loras``."""
+    settle()
+    return _shared(f"{name}-lora-{kind}", name)
+
+
+def settle() -> None:
+    """Never let a library ask the hub; and one thread only, as more of them make so small a model slower."""
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _shared(what: str, name: str) -> Path:
+    root = _root()
+    root.mkdir(parents=True, exist_ok=True)
+    done = root / what
+    with FileLock(root / f"{what}.lock"):
+        if not done.exists():
+            draft = Path(tempfile.mkdtemp(prefix=f"{what}.", dir=root))
+            made = _make(what, name, draft)
+            made.replace(done)
+            shutil.rmtree(draft, ignore_errors=True)
+    return done
+
+
+def _make(what: str, name: str, draft: Path) -> Path:
+    target = draft / what
+    if what == name:
+        return build(name, target)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if what.endswith(".safetensors"):
+            from tests.checkpoints.originals import write
+
+            return write(checkpoint(name), target)
+        from tests.checkpoints.loras import KINDS
+
+        return KINDS[what.removeprefix(f"{name}-lora-")](checkpoint(name), target)
+
+
+@cache
+def _root() -> Path:
+    """One folder per version of the libraries and of this package."""
+    digest = hashlib.sha256()
+    for library in LIBRARIES:
+        digest.update(f"{library} {version(library)}\n".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
+    return Path(tempfile.gettempdir()) / f"tirada-checkpoints-{user}" / digest.hexdigest()[:16]
