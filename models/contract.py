@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from models.errors import ModelError
 
@@ -158,6 +158,8 @@ class Capabilities:
     jobs: bool = False
     #: It can be watched and stopped while it renders (see ``ServerControls``).
     progress: bool = False
+    #: It renders on this very machine (see ``LocalModel``).
+    local: bool = False
     #: The ``ImageRequest`` settings it obeys beyond prompt and size, e.g. {"steps", "guidance"}.
     settings: frozenset[str] = frozenset()
     #: The names ``ImageRequest.options`` may hold.
@@ -224,6 +226,30 @@ class ServerControls(Protocol):
 
         Raises ModelError: UnsupportedRequest where the server cannot, and goes on.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something to know before the first image; with a ``once`` it is said once for each such key, ever."""
+
+    text: str
+    once: str = ""
+
+
+class LocalModel(Protocol):
+    """A backend that renders on this machine (``capabilities.local``)."""
+
+    def defaults(self, request: ImageRequest) -> Mapping[str, Any]:
+        """The settings that a request leaves open, as they will be used; kept, so that a rerun finds the same."""
+
+    def notices(self, request: ImageRequest) -> list[Notice]:
+        """What to know before the first image: the device, the licence, what is not heeded."""
+
+    def warm_up(self, request: ImageRequest, images: int) -> None:
+        """Load the model for requests like this one; so many images are to come. Raises ModelError."""
+
+    def diagnosis(self) -> list[str]:
+        """Lines for ``doctor``."""
 
 
 class Writer(Protocol):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from models.catalog import Catalog
 
 ENTRY_POINTS = "tirada.backends"
+#: What an extra of our package brings, as modules; one that is missing means that it is not installed.
+EXTRAS = {"local": ("torch", "diffusers", "transformers", "accelerate", "peft", "compel", "safetensors")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +114,19 @@ BACKENDS: tuple[BackendRow, ...] = (
     BackendRow(
         name="stable-diffusion",
         label="Stable Diffusion",
-        summary="local Stable Diffusion on your own GPU (not in this version yet)",
-        target="",
+        summary="Stable Diffusion, SDXL and others on your own GPU: no key, no cost",
+        target="models.backends.diffusion:build_stable_diffusion",
         paid=False,
+        settings=("STABLE_DIFFUSION_MODEL", "HF_TOKEN"),
+        extra="local",
+    ),
+    BackendRow(
+        name="flux",
+        label="FLUX",
+        summary="FLUX and others on your own GPU: no key, no cost",
+        target="models.backends.diffusion:build_flux",
+        paid=False,
+        settings=("FLUX_MODEL", "HF_TOKEN"),
         extra="local",
     ),
 )
@@ -142,11 +154,8 @@ def find(name: str) -> BackendRow:
 
 def build(row: BackendRow, config: BackendConfig) -> ImageBackend:
     """Import and make the backend; raises SetupError naming what to install or to set."""
-    if not row.target and row not in BACKENDS:
-        raise SetupError(f"Backend {row.name!r} {row.summary}.", hint="Mend or remove the package it comes from.")
     if not row.target:
-        ready = ", ".join(other.flag for other in BACKENDS if other.target)
-        raise SetupError(f"Backend {row.name!r} is not part of this version yet.", hint=f"Use one of {ready}.")
+        raise SetupError(f"Backend {row.name!r} {row.summary}.", hint="Mend or remove the package it comes from.")
     module, _, function = row.target.partition(":")
     try:
         make = cast(Callable[[BackendConfig], ImageBackend], getattr(import_module(module), function))
@@ -155,7 +164,7 @@ def build(row: BackendRow, config: BackendConfig) -> ImageBackend:
         if not row.extra:
             raise
         raise SetupError(
-            f"Backend {row.name!r} needs {exc.name!r}.", hint=f"Install it: pip install 'tirada[{row.extra}]'"
+            f"Backend {row.name!r} needs {exc.name!r}.", hint=f'Install it: pip install -e ".[{row.extra}]"'
         ) from exc
 
 

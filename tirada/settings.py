@@ -68,6 +68,11 @@ class Settings(BaseSettings):
     flux_api_model: OptionalText = Field(None, description="Model of --flux-api.")
     stable_diffusion_url: OptionalText = Field(None, description="Server of --sdapi. Unset: http://127.0.0.1:7860.")
     sdapi_model: OptionalText = Field(None, description="Checkpoint of --sdapi. Unset: the one the server has loaded.")
+    stable_diffusion_model: OptionalText = Field(
+        None, description="Model of --stable-diffusion: a name, a repository of the hub, a folder or a file."
+    )
+    flux_model: OptionalText = Field(None, description="Model of --flux, likewise.")
+    hf_token: OptionalSecret = Field(None, description="Token for models of the Hugging Face hub that want one.")
     images_in_flight: int | None = Field(
         None, ge=1, le=256, description="Images under way at once with a hosted backend. Unset: what it likes."
     )

@@ -29,12 +29,22 @@ def command(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
     )
 
 
+def installed(row: BackendRow) -> bool:
+    """Is there what the backend's extra brings?"""
+    from importlib.util import find_spec
+
+    return all(find_spec(name) is not None for name in registry.EXTRAS.get(row.extra, ()))
+
+
 def _state(row: BackendRow, settings: object) -> str:
     from tirada.settings import Settings
 
     assert isinstance(settings, Settings)
     if not row.target:
-        return "not yet" if row in registry.BACKENDS else "broken"
-    if row.settings and not any(settings.value(name) for name in row.settings if name.endswith(("_KEY", "_URL"))):
+        return "broken"
+    if row.extra and not installed(row):
+        return f"needs the extra {row.extra!r}"
+    keys = [name for name in row.settings if name.endswith(("_KEY", "_URL"))]
+    if keys and not any(settings.value(name) for name in keys):
         return f"needs {row.settings[0]}"
     return "ready"

@@ -17,6 +17,7 @@ from tirada.cli.options import (
     check_size,
     chosen_backend,
     leave,
+    parse_loras,
     parse_pairs,
     with_backend_flags,
 )
@@ -97,6 +98,24 @@ def command(
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", metavar="NAME", help="Sampler, by the name people know.")
     ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option("--lora", metavar="FILE[:WEIGHT]", help="A LoRA file or repository; repeatable."),
+    ] = None,
+    compile: Annotated[
+        Literal["auto", "on", "off"] | None,
+        typer.Option("--compile", help="Compile a local model: faster once it is done.", show_default="auto"),
+    ] = None,
+    cache: Annotated[
+        Literal["off", "balanced", "fast"] | None,
+        typer.Option("--cache", help="Let a local model reuse work between steps; changes pixels.", show_default="off"),
+    ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Open weights that may run a program (.ckpt, .bin).")
+    ] = False,
+    no_safety_checker: Annotated[
+        bool, typer.Option("--no-safety-checker", help="Leave out the checker that a local model ships with.")
+    ] = False,
     format: Annotated[
         Literal["png", "jpeg", "webp"] | None, typer.Option("--format", help="Of the files.", show_default="png")
     ] = None,
@@ -137,7 +156,13 @@ def command(
         model=model,
         seed=seed,
         negative=negative.strip(),
-        options=parse_pairs(option),
+        options={
+            **parse_pairs(option),
+            **({"compile": compile} if compile else {}),
+            **({"cache": cache} if cache else {}),
+            **({"allow_pickle": "true"} if allow_pickle else {}),
+            **({"safety_checker": "false"} if no_safety_checker else {}),
+        },
         request={
             "init_image": init_image and str(init_image.absolute()),
             "mask": mask and str(mask.absolute()),
@@ -146,6 +171,7 @@ def command(
             "steps": steps,
             "guidance": guidance,
             "scheduler": scheduler,
+            "loras": parse_loras(lora),
         },
         embed=embed,
         on_refusal=on_refusal,

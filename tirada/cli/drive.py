@@ -46,7 +46,7 @@ def drive(
 ) -> int:
     """Start a new run of the plan and see it to its end; returns the exit code."""
     # The very model is kept with the plan, so that a resume next month does not take another default.
-    plan = replace(plan, request={**plan.request, "model": setup.model_for(plan) or None})
+    plan = replace(plan, request={**plan.request, "model": setup.model_for(plan) or None, **setup.defaults(plan)})
     estimate = setup.estimate(plan, ready)
     if dry_run:
         _tell_plan(setup, plan, estimate, as_json)
@@ -58,6 +58,7 @@ def drive(
     try:
         from tirada.engine.run import Run
 
+        setup.tell_notices(plan, store)
         parts = setup.make_parts(store, plan)
         run_id = store.add_run(
             workflow=plan.workflow,

@@ -75,6 +75,24 @@ def parse_pairs(values: list[str] | None) -> dict[str, str]:
     return pairs
 
 
+def parse_loras(values: list[str] | None) -> list[dict[str, Any]]:
+    """SOURCE[:WEIGHT] of --lora, as a request keeps them; files are found again from anywhere."""
+    loras: list[dict[str, Any]] = []
+    for value in values or []:
+        source, colon, text = value.rpartition(":")
+        weight = 1.0
+        try:
+            weight = float(text) if colon else weight
+        except ValueError:
+            source = ""
+        source = source or value
+        if not source.strip(":"):
+            raise typer.BadParameter(f"{value!r} is not FILE or FILE:WEIGHT", param_hint="--lora")
+        path = Path(source).expanduser()
+        loras.append({"source": str(path.absolute()) if path.exists() else source, "weight": weight})
+    return loras
+
+
 def note_backend(ctx: typer.Context, name: str) -> None:
     ctx.meta.setdefault(_TYPED, []).append(name)
 

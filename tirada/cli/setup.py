@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from models import registry
-from models.contract import Concept, Dealer, ImageBackend, ImageRequest, Rewriter, Role, Writer
+from models.contract import Concept, Dealer, ImageBackend, ImageRequest, LocalModel, Rewriter, Role, Writer
 from models.errors import SetupError
 from models.registry import BackendConfig, BackendRow
 from models.roles import RoleLibrary, SeededDealer
@@ -187,6 +187,23 @@ class Setup:
     def model_for(self, plan: Plan) -> str:
         """The exact image model of a plan, or nothing without images."""
         return "" if self.backend is None else self.backend.model_for(next(self._samples(plan, ())))
+
+    def defaults(self, plan: Plan) -> Mapping[str, Any]:
+        """What a local backend will use where the plan leaves it open, kept so that a rerun finds the same."""
+        if self.backend is None or not self.backend.capabilities.local:
+            return {}
+        return cast(LocalModel, self.backend).defaults(next(self._samples(plan, ())))
+
+    def tell_notices(self, plan: Plan, store: Store) -> None:
+        """What a local backend wants known before the first image; some of it once only."""
+        if self.backend is None or not self.backend.capabilities.local:
+            return
+        for notice in cast(LocalModel, self.backend).notices(next(self._samples(plan, ()))):
+            if notice.once and store.recall(notice.once) is not None:
+                continue
+            self.say(notice.text)
+            if notice.once:
+                store.remember(notice.once, "told")
 
     def writer_model(self) -> str:
         return "" if self._sample_writer is None else self._sample_writer.model

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
-from models.contract import GeneratedImage, ImageBackend
+from models.contract import Concept, GeneratedImage, ImageBackend, LocalModel
 from models.errors import ModelError, Refused, Unavailable
 from models.redaction import redact
 from tirada.engine.events import ImageFailed, Retrying
 from tirada.engine.jobs import JobRunner
+from tirada.engine.plan import request_from_json
 from tirada.engine.retry import Action, BugError, Decision, StillRunning, Trial, decide
 from tirada.engine.rewriting import Rewriting
 from tirada.engine.source import Job, JobSource
@@ -55,10 +56,28 @@ class Renderer:
 
     def loop(self, deliver: Callable[[Delivered], None]) -> None:
         try:
+            self._warm_up()
             while jobs := self._source.next_jobs(self._backend.capabilities.max_batch):
                 self.render(jobs, deliver)
         except (OSError, StoreError) as exc:
             self._state.halt("disk", f"The images cannot be kept: {reason(exc)}.")
+
+    def _warm_up(self) -> None:
+        """Have a local model loaded while the writer still writes."""
+        state = self._state
+        if not self._backend.capabilities.local:
+            return
+        plan = state.plan
+        sample = Concept(title="", description="", metatags=(), prompt="a")
+        try:
+            request = request_from_json(plan.request_for(sample), None)
+            cast(LocalModel, self._backend).warm_up(request, plan.concepts * plan.images)
+        except ModelError as exc:
+            state.halt(exc.kind, str(exc))
+        except (OSError, StoreError):
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the first image will say so again
+            state.bug(exc)
 
     def render(self, jobs: Sequence[Job], deliver: Callable[[Delivered], None], attempt: int = 1) -> None:
         """Render jobs until each is delivered, failed, or left to a later run because this one halts."""

@@ -36,9 +36,9 @@ class Saver:
 
     def __init__(self, state: RunState) -> None:
         self._state = state
-        in_flight = state.parts.backend.capabilities.max_in_flight if state.parts.backend else 0
+        able = state.parts.backend.capabilities if state.parts.backend else None
         # Answers come in bursts: there is room for all that are under way, or saving would hold up the next calls.
-        room = max(2 * state.options.save_threads + 2, in_flight)
+        room = max(2 * state.options.save_threads + 2, able.max_in_flight * able.max_batch if able else 0)
         self._queue: queue.Queue[Delivered | None] = queue.Queue(maxsize=room)
         self._source: JobSource | None = None
         self._renderer: Renderer | None = None
@@ -170,6 +170,7 @@ class Saver:
             "height": prepared.height,
             "rendered_width": prepared.rendered_width,
             "rendered_height": prepared.rendered_height,
+            "details": dict(item.image.details) or None,
         }
         if item.image.seed is not None or not self._takes_seeds():
             columns["seed"] = item.image.seed

@@ -114,7 +114,7 @@ class JobSource:
         self._active: dict[str, ActiveConcept] = {}
 
     def next_jobs(self, most: int) -> list[Job]:
-        """Up to ``most`` jobs of one size and model; empty at the end of the run or when it halts."""
+        """Up to ``most`` jobs that differ in words and seeds only; empty at the end of the run or when it halts."""
         with self._lock:
             jobs: list[Job] = []
             while len(jobs) < most and not self._state.stopping:
@@ -213,4 +213,9 @@ class JobSource:
 
 
 def _alike(one: ImageRequest, other: ImageRequest) -> bool:
-    return (one.width, one.height, one.model, one.steps) == (other.width, other.height, other.model, other.steps)
+    """Do they differ in words and seeds only?"""
+    return _without_words(one) == _without_words(other)
+
+
+def _without_words(request: ImageRequest) -> ImageRequest:
+    return replace(request, prompt="", negative="", title="", seed=None)

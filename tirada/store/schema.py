@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-VERSION = 2
+VERSION = 3
 
 metadata = MetaData()
 
@@ -78,6 +78,8 @@ images = Table(
     Column("rendered_width", Integer),
     Column("rendered_height", Integer),
     Column("model", String),
+    # What the backend said of its making: device, sampler, a revised prompt, ...
+    Column("details", JSON(none_as_null=True)),
     Column("cost", String),
     Column("attempts", Integer, nullable=False, default=0),
     Column("error_kind", String),

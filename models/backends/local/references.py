@@ -1,0 +1,40 @@
+"""Reference images: pictures that the result is to keep to, where a family takes them.
+
+Invariant: what a model cannot take is refused before it is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models.backends.local.pictures import check_picture, reference_image
+from models.backends.local.source import Source
+from models.contract import ImageRequest
+from models.errors import UnsupportedRequest
+
+
+def check_references(source: Source, request: ImageRequest) -> None:
+    """Raise UnsupportedRequest where the model does not take these."""
+    if not request.references:
+        return
+    weights = source.weights
+    if weights.references != "image":
+        raise UnsupportedRequest(
+            f"{source.name} takes no reference images.",
+            hint="FLUX.2 and FLUX.1 Kontext do; or start from an image: --init-image.",
+        )
+    if len(request.references) > weights.references_max:
+        raise UnsupportedRequest(
+            f"{len(request.references)} reference images are too many for {source.name}.",
+            hint=f"It takes {weights.references_max}.",
+        )
+    for path in request.references:
+        check_picture(path)
+
+
+def reference_arguments(request: ImageRequest, images: int) -> dict[str, Any]:
+    """What a pipeline that takes pictures as its own input is given, for a batch of so many images."""
+    if not request.references:
+        return {}
+    pictures = [reference_image(path) for path in request.references]
+    return {"image": pictures[0] if len(pictures) == 1 else pictures}
