@@ -30,11 +30,15 @@ FAMILIES = (
     "flux",
     "schnell",
     "kontext",
+    "flux2",
+    "klein",
+    "z-image",
+    "qwen-image",
 )
 #: Those that only misbehave: a safety checker that refuses everything, a VAE of NaN, weights that are pickled.
 ODD = ("sd-prude", "sdxl-nan", "sdxl-pickled")
 #: Those that turn a picture into another with a strength.
-IMAGE_TO_IMAGE = ("sd", "sd-checked", "sdxl", "sd3", "flux", "schnell")
+IMAGE_TO_IMAGE = ("sd", "sd-checked", "sdxl", "sd3", "flux", "schnell", "z-image", "qwen-image")
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "tokenizers")
 

@@ -34,7 +34,7 @@ from transformers import (
     T5EncoderModel,
 )
 
-from tests.checkpoints import vocabularies
+from tests.checkpoints import families_llm, vocabularies
 
 #: Widths of the text encoders; the two of CLIP differ, as single files are told apart by them.
 CLIP_L, CLIP_G, T5 = 32, 48, 80
@@ -231,6 +231,7 @@ PIPELINES: dict[str, Callable[[], DiffusionPipeline]] = {
     "flux": flux,
     "schnell": lambda: flux(guided=False),
     "kontext": lambda: flux(FluxKontextPipeline),
+    **families_llm.PIPELINES,
 }
 
 

@@ -16,6 +16,10 @@ fox bird woman man robot photo painting watercolour digital art tones mood style
 watermark
 """
 WORDS = SAMPLE.split()
+#: What Qwen-Image says before each prompt, so that it has as many tokens as with the real vocabulary: 34 are cut off.
+TEMPLATE = (
+    " image by detailing color shape size texture quantity text spatial relationships of the objects and background"
+)
 CLIP_LENGTH, T5_LENGTH, LLM_LENGTH = 77, 512, 4096
 #: Tokens all vocabularies fit in.
 VOCABULARY = 1024
@@ -46,7 +50,7 @@ def t5() -> T5Tokenizer:
 
 def qwen(*extra: str) -> Qwen2Tokenizer:
     """With ``extra`` tokens of its own, e.g. where a picture stands in the text."""
-    letters, merges = pairs("")
+    letters, merges = pairs("", *TEMPLATE.replace(" ", " Ġ").split(), "Describe", "system", "user", "assistant")
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *extra]
     tokenizer = Qwen2Tokenizer(
         vocab=_numbered([*letters, *_merged(merges), *special]),
@@ -59,8 +63,9 @@ def qwen(*extra: str) -> Qwen2Tokenizer:
     return tokenizer
 
 
-def mistral() -> PreTrainedTokenizerFast:
-    letters, merges = pairs("")
+def mistral(template: str) -> PreTrainedTokenizerFast:
+    """With the words of a ``template`` in it, so that little of its room goes to them."""
+    letters, merges = pairs("", *(f"Ġ{word}" for word in template.split()))
     special = ["<unk>", "<s>", "</s>", "<pad>", "[IMG]", "[IMG_BREAK]", "[IMG_END]", "[INST]", "[/INST]"]
     inner = Tokenizer(BPE(vocab=_numbered([*special, *letters, *_merged(merges)]), merges=merges))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -78,14 +83,14 @@ def mistral() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def pairs(suffix: str) -> tuple[list[str], list[tuple[str, str]]]:
+def pairs(suffix: str, *more: str) -> tuple[list[str], list[tuple[str, str]]]:
     """The 256 stand-ins of raw bytes, and which tokens join into longer ones until they are a word.
 
-    With a suffix it ends each word, as in CLIP; without, a space begins each word.
+    With a suffix it ends each word, as in CLIP; without, a space (Ġ) begins each, except in ``more``.
     """
+    words = [[*word[:-1], word[-1] + suffix] for word in WORDS] if suffix else [list(f"Ġ{word}") for word in WORDS]
     merges: dict[tuple[str, str], None] = {}
-    for word in WORDS:
-        letters = [*word[:-1], word[-1] + suffix] if suffix else ["Ġ", *word]
+    for letters in (*words, *map(list, more)):
         whole = letters[0]
         for letter in letters[1:]:
             merges[whole, letter] = None
