@@ -84,7 +84,7 @@ def test_backends(tirada: Tirada) -> None:
     rows = table(tirada("backends"))
     assert rows["draft"][1:4] == ["--draft", "no", "ready"]
     assert rows["dalle"][1:4] == ["--dalle", "yes", "needs OPENAI_API_KEY"]
-    assert rows["stable-diffusion"][3] == "not yet"
+    assert rows["stable-diffusion"][3] == rows["flux"][3] == "ready"
     states = {row["name"]: row["state"] for row in tirada("backends", "--json", OPENAI_API_KEY="test-key").json}
     assert states["dalle"] == "ready"
 

@@ -201,10 +201,14 @@ def test_a_mistake_is_explained_and_leaves_no_trace(tirada: Tirada, arguments: t
 
 
 @pytest.mark.parametrize("json", [(), ("--json",)])
-def test_a_backend_that_is_not_there_yet(tirada: Tirada, json: tuple[str, ...]) -> None:
-    result = tirada("1", TINY, "--stable-diffusion", *json)
+@pytest.mark.parametrize("flag", ["--stable-diffusion", "--flux"])
+def test_a_backend_whose_extra_is_missing(
+    tirada: Tirada, monkeypatch: pytest.MonkeyPatch, flag: str, json: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("models.backends.diffusion.find_spec", lambda name: None)
+    result = tirada("1", TINY, flag, *json)
     assert (result.code, result.out) == (3, "")
-    assert "--draft" in result.err
+    assert 'needs \'torch\'. Install it: pip install -e ".[local]"' in result.err
     assert made() == []
 
 

@@ -169,7 +169,7 @@ def test_rows_are_complete_and_alike() -> None:
 def test_a_missing_extra_names_what_to_install() -> None:
     config = BackendConfig(catalog=load_catalog(), settings={}, timeout=20)
     row = BackendRow(name="far", label="x", summary="x", target="no_such_module:build", paid=False, extra="local")
-    with pytest.raises(SetupError, match=r"needs 'no_such_module'.*pip install 'tirada\[local\]'"):
+    with pytest.raises(SetupError, match=r"needs 'no_such_module'.*pip install -e \"\.\[local\]\""):
         registry.build(row, config)
     with pytest.raises(ModuleNotFoundError):
         registry.build(replace(row, extra=""), config)

@@ -164,7 +164,9 @@ class DiffusionBackend:
         if weights.licence:
             terms = "" if weights.commercial else "; not for commercial use"
             page = f"https://huggingface.co/{weights.repository}"
-            found.append(Notice(f"{source.name}: licence {weights.licence}{terms} ({page}).", once=f"licence {source.name}"))
+            found.append(
+                Notice(f"{source.name}: licence {weights.licence}{terms} ({page}).", once=f"licence {source.name}")
+            )
         guidance = weights.guidance if request.guidance is None else request.guidance
         if not weights.negative or weights.family not in TWO_SIDED or guidance <= 1:
             found.append(Notice(f"{source.name} has no negative prompt: what it says is not heeded."))

@@ -69,6 +69,7 @@ def command(
         language=info.language,
         model=model or (info.model if same else None),
         options=info.options if same else {},
+        request=_request(info) if same else {},
         format=info.format,
         budget=budget,
     )
@@ -87,6 +88,20 @@ def command(
     plan, ready = plan_rerun(options, again, path)
     setup.check(plan, ready)
     leave(drive(setup, plan, ready, dry_run=dry_run, yes=yes, as_json=json, quiet=quiet))
+
+
+def _request(info: Info) -> dict[str, object]:
+    """The settings the images were made with."""
+    return {
+        "steps": info.steps,
+        "guidance": info.cfg_scale,
+        "scheduler": info.scheduler,
+        "loras": [lora.model_dump() for lora in info.loras],
+        "init_image": info.init_image,
+        "mask": info.mask,
+        "strength": info.strength,
+        "references": info.references,
+    }
 
 
 def _rewritten(info: Info) -> tuple[int, ...]:

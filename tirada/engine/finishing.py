@@ -5,7 +5,7 @@ Invariant: the files say what the store says, so writing them again at any time 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -48,6 +48,7 @@ def build_info(state: RunState, row: RowMapping, images: Sequence[RowMapping]) -
     run = state.parts.store.run(state.run_id)
     request = row["request"]
     backend = state.parts.backend
+    common = _common([image["details"] or {} for image in images if image["state"] == "done"])
     costs = [image["cost"] for image in images if image["state"] in SETTLED]
     return Info.model_validate(
         {
@@ -76,10 +77,16 @@ def build_info(state: RunState, row: RowMapping, images: Sequence[RowMapping]) -
             "steps": request.get("steps"),
             "cfg_scale": request.get("guidance"),
             "scheduler": request.get("scheduler"),
+            "loras": request.get("loras") or [],
+            "init_image": request.get("init_image"),
+            "mask": request.get("mask"),
+            "strength": request.get("strength"),
+            "references": request.get("references") or [],
             "options": request.get("options") or {},
             "format": state.plan.format,
             "cost_usd": None if None in costs else sum(map(Decimal, costs), Decimal(0)),
-            "images": [_entry(image) for image in images if image["state"] == "done"],
+            "details": common,
+            "images": [_entry(image, common) for image in images if image["state"] == "done"],
             "failures": [_failure(image) for image in images if image["state"] in SETTLED and image["state"] != "done"],
             "command": run["command"],
             "tool": state.parts.tool,
@@ -96,7 +103,14 @@ def _status(images: Sequence[RowMapping]) -> str:
     return "partial" if "done" in states else "failed"
 
 
-def _entry(image: RowMapping) -> dict[str, object]:
+def _common(details: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """What all of them say alike."""
+    first, *others = details or [{}]
+    return {name: value for name, value in first.items() if all(one.get(name) == value for one in others)}
+
+
+def _entry(image: RowMapping, common: Mapping[str, str]) -> dict[str, object]:
+    details = image["details"] or {}
     return {
         "file": image["file"],
         "seed": image["seed"],
@@ -110,6 +124,7 @@ def _entry(image: RowMapping) -> dict[str, object]:
         "model": image["model"] or "",
         "prompt": image["prompt"],
         "note": image["note"],
+        "details": {name: value for name, value in details.items() if common.get(name) != value},
     }
 
 

@@ -87,6 +87,14 @@ class ImageEntry(_Record):
     model: Text = ""
     prompt: Text | None = Field(default=None, description="Where it was made with the rewritten one; null = as above.")
     note: Text | None = None
+    details: dict[Text, Text] = Field(default_factory=dict, description="Of its making, where not as for the batch.")
+
+
+class LoraEntry(_Record):
+    """A LoRA the images were made with."""
+
+    source: Text
+    weight: float
 
 
 class Failure(_Record):
@@ -128,9 +136,17 @@ class Info(_Record):
     steps: int | None = None
     cfg_scale: float | None = None
     scheduler: Text | None = None
+    loras: list[LoraEntry] = Field(default_factory=list)
+    init_image: Text | None = None
+    mask: Text | None = None
+    strength: float | None = None
+    references: list[Text] = Field(default_factory=list)
     options: dict[Text, Text] = Field(default_factory=dict)
     format: Literal["png", "jpeg", "webp"]
     cost_usd: Usd | None = Field(default=None, description="Of the whole batch; null = not known")
+    details: dict[Text, Text] = Field(
+        default_factory=dict, description="What all images have in common of what was said of their making."
+    )
     images: list[ImageEntry]
     failures: list[Failure] = Field(default_factory=list)
     command: Text = ""

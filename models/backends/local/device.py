@@ -41,9 +41,9 @@ class Device:
 
         if self.kind == "cuda":
             unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-            return (torch.cuda.mem_get_info()[0] + unused) / GIB
+            return float(torch.cuda.mem_get_info()[0] + unused) / GIB
         if self.kind == "mps":
-            return (torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()) / GIB
+            return float(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()) / GIB
         return free_ram()
 
     def dtype(self, weights: Weights) -> torch.dtype:
@@ -126,5 +126,6 @@ def is_out_of_memory(exc: BaseException) -> bool:
         return True
     said = str(exc).lower()
     return isinstance(exc, RuntimeError) and any(
-        words in said for words in ("out of memory", "can't allocate memory", "not enough memory", "cublas_status_alloc")
+        words in said
+        for words in ("out of memory", "can't allocate memory", "not enough memory", "cublas_status_alloc")
     )

@@ -120,7 +120,9 @@ def load(source: Source, options: Options, dtype: torch.dtype, token: str | None
     check(source, options, token)
     with translated(source.where), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pipe = _from_file(source, options, dtype, token) if source.kind == "file" else _from(source, options, dtype, token)
+        pipe = (
+            _from_file(source, options, dtype, token) if source.kind == "file" else _from(source, options, dtype, token)
+        )
     pipe.set_progress_bar_config(disable=True)
     if not options.safety_checker and getattr(pipe, "safety_checker", None) is not None:
         pipe.safety_checker = None
@@ -162,7 +164,7 @@ def quieten() -> None:
     """Let the libraries keep to themselves what is no concern of users: their remarks would tear the progress bars."""
     import diffusers
     import transformers
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     diffusers.utils.logging.set_verbosity_error()
     transformers.utils.logging.set_verbosity_error()

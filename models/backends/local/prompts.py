@@ -217,9 +217,7 @@ class _LongPrompts:
         if double:
             pairs.append((pipe.tokenizer_2, pipe.text_encoder_2))
         self._providers = [
-            EmbeddingsProvider(
-                tokenizer=tokenizer, text_encoder=encoder, truncate=False, returned_embeddings_type=kind
-            )
+            EmbeddingsProvider(tokenizer=tokenizer, text_encoder=encoder, truncate=False, returned_embeddings_type=kind)
             for tokenizer, encoder in pairs
         ]
         self._double = double

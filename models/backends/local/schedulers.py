@@ -6,6 +6,7 @@ Invariant: a name that is not known is refused before a model is loaded, with a 
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,12 +76,15 @@ def find_scheduler(name: str, weights: Weights) -> Entry:
         for schedule in _schedules(sampler, flow):
             if words == f"{sampler} {schedule}".casefold():
                 return kind, {**config, **_schedule(schedule, flow and kind.startswith("Flow"))}
-    raise UnsupportedRequest(f"There is no scheduler {name!r} for this model.", hint=_what_there_is(words, samplers, flow))
+    raise UnsupportedRequest(
+        f"There is no scheduler {name!r} for this model.", hint=_what_there_is(words, samplers, flow)
+    )
 
 
 def _schedules(sampler: str, flow: bool) -> tuple[str, ...]:
     if flow:
-        return FLOW_SCHEDULES
+        # The others compute no numbers with these.
+        return FLOW_SCHEDULES if sampler == "Euler" else ()
     return () if sampler in NO_SCHEDULES else tuple(SCHEDULES)
 
 
@@ -105,4 +109,18 @@ def make_scheduler(name: str | None, weights: Weights, own: Any) -> Any:
     import diffusers
 
     kind, config = find_scheduler(name, weights)
-    return getattr(diffusers, kind).from_config(own.config, **config)
+    made = getattr(diffusers, kind).from_config(own.config, **config)
+    if weights.family in FLOW and not own.config.get("use_dynamic_shifting"):
+        _shift_nothing(made)
+    return made
+
+
+def _shift_nothing(scheduler: Any) -> None:
+    """Pipelines offer a shift (mu) also to models that want none; not all schedulers pass over it."""
+    set_timesteps = scheduler.set_timesteps
+
+    @functools.wraps(set_timesteps)
+    def without_shift(*given: Any, mu: float | None = None, **named: Any) -> Any:
+        return set_timesteps(*given, **named)
+
+    scheduler.set_timesteps = without_shift

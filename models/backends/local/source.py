@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from models.catalog import Catalog, ModelRow, Weights
+from models.catalog import Catalog, Memory, ModelRow, Weights
 from models.errors import SetupError, UnsupportedRequest
 from models.sizes import SizeRule
 
@@ -38,6 +38,7 @@ FAMILIES = {
 }
 #: Sides of the pictures a model was trained on, where its files do not say; and sizes for rows that name none.
 NATIVE = 1024
+GIB = 1024**3
 SIZES = SizeRule(multiple=16, min_pixels=512 * 512, max_pixels=2048 * 2048, max_side=2048, max_ratio=32)
 #: Reads a small text file of the model; None where it has none of that name.
 Reader = Callable[[str], str | None]
@@ -139,10 +140,32 @@ def _described(catalog: Catalog, where: Path | str, kind: Kind, read: Reader) ->
     row = like(catalog, family, distilled=distilled if family in ("flux", "klein") else None)
     native = _native(_json(read, "unet/config.json", where), _json(read, "vae/config.json", where))
     sizes = row.sizes.rule() if row.sizes else SIZES
-    sizes = replace(sizes, min_pixels=min(sizes.min_pixels, (native // 2) ** 2))
+    smallest = native // 2
+    sizes = replace(sizes, min_pixels=min(sizes.min_pixels, smallest**2), min_side=min(sizes.min_side, smallest))
     assert row.weights is not None
-    weights = row.weights.model_copy(update={"variant": "", "licence": "", "commercial": True, "gated": False})
+    weights = _weights(row, _parts(where) if isinstance(where, Path) else None)
     return Source(name=str(where), kind=kind, where=str(where), weights=weights, sizes=sizes)
+
+
+def _weights(row: ModelRow, parts: tuple[int, int] | None) -> Weights:
+    """What the row says that also holds for a model of its kind; ``parts`` are bytes of denoiser and text encoders."""
+    assert row.weights is not None
+    own = row.weights
+    if parts is not None:
+        # A small model has small pictures in the making, too.
+        share = min(1.0, parts[0] / (own.memory.model * GIB))
+        memory = Memory(model=max(parts[0], 1) / GIB, text=max(parts[1], 1) / GIB, work=own.memory.work * share)
+        own = own.model_copy(update={"memory": memory})
+    return own.model_copy(update={"variant": "", "licence": "", "commercial": True, "gated": False})
+
+
+def _parts(folder: Path) -> tuple[int, int]:
+    """Bytes of the weights in a folder: all but the text encoders, and these."""
+    sizes = {True: 0, False: 0}
+    for file in folder.glob("*/*"):
+        if file.suffix in (SAFE, *PICKLED):
+            sizes[file.parent.name.startswith("text_encoder")] += file.stat().st_size
+    return sizes[False], sizes[True]
 
 
 def like(catalog: Catalog, family: str, *, distilled: bool | None = None) -> ModelRow:
@@ -187,7 +210,7 @@ def _single_file(catalog: Catalog, path: Path) -> Source:
         raise UnsupportedRequest(f"{str(path)!r} is no checkpoint.", hint=f"Name a {SAFE} file, or a folder.")
     row = like(catalog, family, distilled=distilled if family in ("flux", "klein") else None)
     assert row.weights is not None
-    weights = row.weights.model_copy(update={"variant": "", "licence": "", "commercial": True, "gated": False})
+    weights = _weights(row, (path.stat().st_size, 1))
     sizes = row.sizes.rule() if row.sizes else SIZES
     return Source(name=str(path), kind="file", where=str(path), weights=weights, sizes=sizes)
 

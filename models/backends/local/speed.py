@@ -91,7 +91,7 @@ def is_compile_failure(exc: BaseException) -> bool:
 
 
 def set_cache(pipe: Any, cache: Cache) -> None:
-    """Let steps reuse what changes little from one to the next; raises UnsupportedRequest where that is not possible."""
+    """Let steps reuse what changes little from one to the next; raises UnsupportedRequest where it cannot."""
     part = denoiser(pipe)
     if getattr(part, "is_cache_enabled", False):
         part.disable_cache()
