@@ -130,6 +130,24 @@ def test_the_odd_ones() -> None:
     assert list(folder.glob("unet/*.bin"))
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+@pytest.mark.parametrize("name", ["sd", "sdxl"])
+def test_one_file_is_the_same_as_the_folder(name: str, suffix: str) -> None:
+    pipeline = load(name)
+    file, folder = checkpoints.single_file(name, suffix), checkpoints.checkpoint(name)
+    other = type(pipeline).from_single_file(str(file), config=str(folder), local_files_only=True)
+    other.set_progress_bar_config(disable=True)
+    assert np.array_equal(render(pipeline, name, 7)[0], render(other, name, 7)[0])
+
+
+def test_one_file_tells_its_family() -> None:
+    from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load_single_file_checkpoint
+
+    for name, kind in (("sd", "v1"), ("sdxl", "xl_base")):
+        weights = load_single_file_checkpoint(str(checkpoints.single_file(name)))
+        assert infer_diffusers_model_type(weights) == kind
+
+
 def test_a_checkpoint_is_the_same_wherever_it_is_built(tmp_path: Path) -> None:
     for name in ("sdxl", "flux"):
         mine = checkpoints.build(name, tmp_path / name)

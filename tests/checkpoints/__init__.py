@@ -61,10 +61,10 @@ def checkpoint(name: str) -> Path:
 
 
 @cache
-def single_file(name: str) -> Path:
-    """That checkpoint as one ``.safetensors`` file in the layout of its first makers ("sd", "sdxl")."""
+def single_file(name: str, suffix: str = ".safetensors") -> Path:
+    """The checkpoint "sd" or "sdxl" as one file in the layout of its first makers; ``.ckpt`` is pickled."""
     settle()
-    return _shared(f"{name}.safetensors", name)
+    return _shared(f"{name}{suffix}", name)
 
 
 @cache
@@ -101,7 +101,7 @@ def _make(what: str, name: str, draft: Path) -> Path:
         return build(name, target)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if what.endswith(".safetensors"):
+        if what.endswith((".safetensors", ".ckpt")):
             from tests.checkpoints.originals import write
 
             return write(checkpoint(name), target)

@@ -61,14 +61,14 @@ def vae_of_flows() -> AutoencoderKL:
     return vae(4, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.0609, scaling_factor=1.5035)
 
 
-def clip(width: int, *, projects: bool = False) -> CLIPTextModel | CLIPTextModelWithProjection:
+def clip(width: int, *, projects: bool = False, layers: int = 3) -> CLIPTextModel | CLIPTextModelWithProjection:
     config = CLIPTextConfig(
         vocab_size=vocabularies.VOCABULARY,
         hidden_size=width,
         projection_dim=width,
         intermediate_size=2 * width,
         num_attention_heads=4,
-        num_hidden_layers=3,
+        num_hidden_layers=layers,
         max_position_embeddings=vocabularies.CLIP_LENGTH,
         hidden_act="quick_gelu",
         bos_token_id=vocabularies.clip().bos_token_id,
@@ -158,7 +158,8 @@ def stable_diffusion_xl() -> StableDiffusionXLPipeline:
         vae=vae(4, scaling_factor=0.13025),
         text_encoder=clip(CLIP_L),
         tokenizer=vocabularies.clip(),
-        text_encoder_2=clip(CLIP_G, projects=True),
+        # Libraries tell a single file of SDXL by the tenth layer of this.
+        text_encoder_2=clip(CLIP_G, projects=True, layers=10),
         tokenizer_2=vocabularies.clip(),
         scheduler=EulerDiscreteScheduler(steps_offset=1, timestep_spacing="leading", **BETAS),
     )
