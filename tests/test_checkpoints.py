@@ -130,6 +130,29 @@ def test_the_odd_ones() -> None:
     assert list(folder.glob("unet/*.bin"))
 
 
+@pytest.mark.parametrize("name", ["sd", "sdxl"])
+def test_an_adapter_lets_pictures_speak(name: str) -> None:
+    from tests.checkpoints.adapters import ENCODER, FILES
+
+    pipeline = load(name)
+    plain = render(pipeline, name, 7)[0]
+    where, file = FILES[name].split("/")
+    pipeline.load_ip_adapter(
+        str(checkpoints.adapter(name)), subfolder=where, weight_name=file, image_encoder_folder=ENCODER
+    )
+    try:
+        red, blue = (
+            render(pipeline, name, 7, ip_adapter_image=Image.new("RGB", (80, 60), colour))[0]
+            for colour in ("red", "blue")
+        )
+        pipeline.set_ip_adapter_scale(0.0)
+        silent = render(pipeline, name, 7, ip_adapter_image=Image.new("RGB", (80, 60), "red"))[0]
+    finally:
+        pipeline.unload_ip_adapter()
+    assert np.abs(red - blue).mean() > 0.001
+    assert np.abs(silent - plain).max() < 1e-5
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
 @pytest.mark.parametrize("name", ["sd", "sdxl"])
 def test_one_file_is_the_same_as_the_folder(name: str, suffix: str) -> None:

@@ -74,6 +74,13 @@ def lora(name: str, kind: str = "trained") -> Path:
     return _shared(f"{name}-lora-{kind}", name)
 
 
+@cache
+def adapter(name: str) -> Path:
+    """A folder like the repository h94/IP-Adapter, for the checkpoint "sd" or "sdxl"."""
+    settle()
+    return _shared(f"{name}-adapter", name)
+
+
 def settle() -> None:
     """Never let a library ask the hub; and one thread only, as more of them make so small a model slower."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -105,6 +112,10 @@ def _make(what: str, name: str, draft: Path) -> Path:
             from tests.checkpoints.originals import write
 
             return write(checkpoint(name), target)
+        if what == f"{name}-adapter":
+            from tests.checkpoints.adapters import write as adapt
+
+            return adapt(checkpoint(name), target)
         from tests.checkpoints.loras import KINDS
 
         return KINDS[what.removeprefix(f"{name}-lora-")](checkpoint(name), target)
