@@ -19,6 +19,7 @@ from models.catalog import load_catalog
 from models.contract import GeneratedImage, ImageBackend, ImageRequest
 from models.errors import ModelError
 from models.registry import BackendConfig, BackendRow
+from tests.checkpoints import checkpoint
 from tests.run_tools import BillingServer
 from tests.servers.base import Fault
 from tests.servers.bfl_api import BflServer
@@ -28,8 +29,9 @@ from tests.servers.stability_api import StabilityServer
 #: As long as a real one, so that it is looked for in messages.
 KEY = "sk-standin-0123456789abcdefghij"
 READY = [row for row in registry.BACKENDS if row.target]
-#: Rows of those that talk to a server.
-HOSTED = [row for row in READY if row.settings]
+#: Rows of those that talk to a server, and of those that render on this machine.
+HOSTED = [row for row in READY if row.settings and not row.extra]
+LOCAL = [row for row in READY if row.extra == "local"]
 PAID = [row for row in HOSTED if row.paid]
 #: One call at a time, so that the nth request is the nth image.
 SERIAL = {"IMAGES_IN_FLIGHT": "1", "WRITER_IN_FLIGHT": "1", "WRITER_BATCH": "1"}
@@ -92,6 +94,14 @@ def _sd_webui(_size: tuple[int, int] | None) -> Iterator[Standin]:
         yield Standin(settings={"STABLE_DIFFUSION_URL": url}, server=server, work="2img")
 
 
+def _on_this_machine(setting: str, name: str) -> Callable[[Any], AbstractContextManager[Standin]]:
+    @contextmanager
+    def tiny(_size: tuple[int, int] | None) -> Iterator[Standin]:
+        yield Standin(settings={setting: str(checkpoint(name))})
+
+    return tiny
+
+
 #: Backend -> its stand-in, with pictures of a given size or of the size asked for. A new backend adds its own here.
 STANDINS: dict[str, Callable[[tuple[int, int] | None], AbstractContextManager[Standin]]] = {
     "draft": _no_service,
@@ -99,6 +109,8 @@ STANDINS: dict[str, Callable[[tuple[int, int] | None], AbstractContextManager[St
     "stability": _stability,
     "flux-api": _bfl,
     "sdapi": _sd_webui,
+    "stable-diffusion": _on_this_machine("STABLE_DIFFUSION_MODEL", "sdxl"),
+    "flux": _on_this_machine("FLUX_MODEL", "schnell"),
 }
 #: Where the address of the service is set.
 ADDRESS = {

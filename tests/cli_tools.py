@@ -23,8 +23,12 @@ from tirada.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 MAIN = ROOT / "main.py"
-#: What every test runs with: nothing sleeps, and a nearly full disk is no reason to fail.
+#: What every test runs with: nothing sleeps, a nearly full disk is no reason to fail, and no hub is asked for models.
 CALM = {"RETRY_WAIT_SECONDS": "0", "RETRY_MAX_WAIT_SECONDS": "0", "MIN_FREE_MB": "1"}
+#: Read once by the libraries behind local rendering; several threads only make so small a model slower.
+LIBRARIES = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+CALM |= LIBRARIES
+os.environ |= LIBRARIES
 #: Everything in the environment that could change what Tirada does.
 SETTINGS = {name.upper() for name in Settings.model_fields}
 PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}

@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -18,6 +18,7 @@ from tirada.cli.status import ExitStatus
 from tirada.errors import TiradaError
 
 if TYPE_CHECKING:
+    from models.contract import LocalModel
     from tirada.cli.setup import Setup
 
 #: Models that retire within so many days are worth a warning.
@@ -38,7 +39,7 @@ def command(
     except SetupError as exc:
         findings.append(("problem", str(exc)))
     else:
-        for check in (_python, _keys, _writer, _models, _roles, _output):
+        for check in (_python, _keys, _writer, _models, _local, _roles, _output):
             findings.extend(check(setup))
     if json:
         console.result_json([{"level": level, "message": message} for level, message in findings])
@@ -78,6 +79,24 @@ def _models(setup: Setup) -> Iterator[Finding]:
         row_or_none = catalog.find(kind, name) if name else None  # type: ignore[arg-type]
         if row_or_none is not None and row_or_none.retired(catalog.today):
             yield "problem", f"{name} was retired on {row_or_none.retires}; use {row_or_none.use}"
+
+
+def _local(setup: Setup) -> Iterator[Finding]:
+    """The device that local models render on, its free memory, and how the default models would lie in it."""
+    from tirada.cli.backends import installed
+
+    rows = [row for row in registry.BACKENDS if row.extra == "local"]
+    if not all(map(installed, rows)):
+        yield "ok", 'Local models: not installed (pip install -e ".[local]")'
+        return
+    lines: list[str] = []
+    for row in rows:
+        try:
+            setup.choose_backend(row.name)
+            lines += cast("LocalModel", setup.backend).diagnosis()
+        except (ModelError, TiradaError) as exc:
+            yield "problem", f"{row.flag}: {exc}"
+    yield from (("ok", line) for line in dict.fromkeys(lines))
 
 
 def _roles(setup: Setup) -> Iterator[Finding]:

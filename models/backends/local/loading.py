@@ -29,6 +29,8 @@ PICKLE_REASON = (
 #: What a pipeline is made of; previews and other formats are left at the hub.
 IGNORED = ["*.onnx", "*.onnx_data", "*.msgpack", "*.xml", "*.png", "*.jpg", "*.jpeg", "*.webp", "*.gguf"]
 GIB = 1024**3
+#: Whose warnings are for programmers.
+LIBRARIES = ("accelerate", "compel", "diffusers", "huggingface_hub", "peft", "torch", "transformers")
 
 
 def repository_reader(token: str | None) -> Any:
@@ -118,8 +120,7 @@ def load(source: Source, options: Options, dtype: torch.dtype, token: str | None
     """The pipeline, in main memory; raises ModelError saying what to do."""
     quieten()
     check(source, options, token)
-    with translated(source.where), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with translated(source.where):
         pipe = (
             _from_file(source, options, dtype, token) if source.kind == "file" else _from(source, options, dtype, token)
         )
@@ -162,6 +163,7 @@ def _from_file(source: Source, options: Options, dtype: torch.dtype, token: str 
 
 def quieten() -> None:
     """Let the libraries keep to themselves what is no concern of users: their remarks would tear the progress bars."""
+    warnings.filterwarnings("ignore", module=rf"({'|'.join(LIBRARIES)})(\.|$)")
     import diffusers
     import transformers
     from huggingface_hub.utils.tqdm import disable_progress_bars

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from models.backends.input_images import look_at
 from models.backends.local.pictures import check_picture, reference_image
 from models.backends.local.source import Source
 from models.contract import ImageRequest
 from models.errors import UnsupportedRequest
+
+#: Pixels that a side of a picture must have.
+SMALLEST = 64
 
 
 def check_references(source: Source, request: ImageRequest) -> None:
@@ -30,6 +34,8 @@ def check_references(source: Source, request: ImageRequest) -> None:
         )
     for path in request.references:
         check_picture(path)
+        if min(look_at(path).size) < SMALLEST:
+            raise UnsupportedRequest(f"{str(path)!r} is too small.", hint=f"Each side must have {SMALLEST} pixels.")
 
 
 def reference_arguments(request: ImageRequest, images: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Invariant: a name that is not known is refused before a model is loaded, with a 
 from __future__ import annotations
 
 import difflib
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -109,18 +108,21 @@ def make_scheduler(name: str | None, weights: Weights, own: Any) -> Any:
     import diffusers
 
     kind, config = find_scheduler(name, weights)
-    made = getattr(diffusers, kind).from_config(own.config, **config)
-    if weights.family in FLOW and not own.config.get("use_dynamic_shifting"):
-        _shift_nothing(made)
+    if weights.family not in FLOW or kind.startswith("Flow"):
+        return getattr(diffusers, kind).from_config(own.config, **config)
+    dynamic = bool(own.config.get("use_dynamic_shifting"))
+    shift = {
+        "use_dynamic_shifting": dynamic,
+        "time_shift_type": "exponential",
+        "flow_shift": own.config.get("shift", 1.0),
+    }
+    made = getattr(diffusers, kind).from_config(own.config, **config, **shift)
+    set_timesteps = made.set_timesteps
+
+    def in_flow(num_inference_steps: int | None = None, device: Any = None, sigmas: Any = None, mu: Any = None) -> None:
+        # Pipelines offer sigmas and a shift of their own also to schedulers that compute them, or want none.
+        steps = len(sigmas) if num_inference_steps is None else num_inference_steps
+        set_timesteps(steps, device=device, **({"mu": mu} if dynamic and mu is not None else {}))
+
+    made.set_timesteps = in_flow
     return made
-
-
-def _shift_nothing(scheduler: Any) -> None:
-    """Pipelines offer a shift (mu) also to models that want none; not all schedulers pass over it."""
-    set_timesteps = scheduler.set_timesteps
-
-    @functools.wraps(set_timesteps)
-    def without_shift(*given: Any, mu: float | None = None, **named: Any) -> Any:
-        return set_timesteps(*given, **named)
-
-    scheduler.set_timesteps = without_shift
