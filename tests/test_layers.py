@@ -197,11 +197,19 @@ def test_the_package_says_what_it_needs() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     needed = {re.split(r"[<>=!\[]", line)[0] for line in project["dependencies"]}
     names = {"PIL": "pillow", "slugify": "python-slugify", "pydantic_settings": "pydantic-settings"}
+    names |= {"huggingface_hub": "huggingface-hub"}
+    extra = {re.split(r"[<>=!\[]", line)[0] for line in project["optional-dependencies"]["local"]}
     #: Come along with openai and pydantic-settings, which promise them.
     brought = {"httpx2", "dotenv"}
-    found = {name.partition(".")[0] for path in SOURCES for _, name in imports(path)}
-    foreign = found - set(sys.stdlib_module_names) - {*PACKAGES, "__future__"} - brought
-    assert {names.get(name, name) for name in foreign} <= needed
+
+    def foreign(paths: list[Path]) -> set[str]:
+        found = {name.partition(".")[0] for path in paths for _, name in imports(path)}
+        rest = found - set(sys.stdlib_module_names) - {*PACKAGES, "__future__"} - brought
+        return {names.get(name, name) for name in rest}
+
+    local = [path for path in SOURCES if path.is_relative_to("models/backends/local")]
+    assert foreign([path for path in SOURCES if path not in local]) <= needed
+    assert foreign(local) <= needed | extra
     assert "torch>=2.6,<2.14" in project["optional-dependencies"]["local"]
 
 

@@ -68,7 +68,7 @@ class DiffusionBackend:
         self._catalog = catalog
         self._model = model
         self._token = token
-        self._sources: dict[str, Source] = {}
+        self._sources: dict[tuple[str, str], Source] = {}
         self._studio: tuple[_Key, Studio, Renderer] | None = None
         self._watch = Watch()
         self._rendering = threading.Lock()
@@ -136,9 +136,11 @@ class DiffusionBackend:
 
     def _source(self, request: ImageRequest) -> Source:
         name = request.model or self._model or self._catalog.default("image", self.name).id
-        if name not in self._sources:
-            self._sources[name] = find_source(self._catalog, self.name, name, loading.repository_reader(self._token))
-        return self._sources[name]
+        key = (name, request.options.get("config", ""))
+        if key not in self._sources:
+            reader = loading.repository_reader(self._token)
+            self._sources[key] = find_source(self._catalog, self.name, name, reader, key[1])
+        return self._sources[key]
 
     # --- what a local model can say beforehand --------------------------------------------------------------------
 

@@ -75,12 +75,13 @@ def _check_file(path: Path, options: Options) -> None:
 
 
 def _check_folder(folder: Path, options: Options) -> None:
-    if any(folder.glob("*/*.safetensors")):
-        return
-    if not any(one for ending in PICKLED for one in folder.glob(f"*/*{ending}")):
+    safe = {file.parent for file in folder.glob("*/*.safetensors")}
+    pickled = {file.parent for ending in PICKLED for file in folder.glob(f"*/*{ending}")}
+    if not safe and not pickled:
         raise SetupError(f"The folder {str(folder)!r} holds no weights.", hint="Download the model again.")
-    if not options.allow_pickle:
-        raise UnsupportedRequest(f"The model in {str(folder)!r} is refused.", hint=PICKLE_REASON)
+    if pickled - safe and not options.allow_pickle:
+        names = ", ".join(sorted(part.name for part in pickled - safe))
+        raise UnsupportedRequest(f"The model in {str(folder)!r} is refused ({names}).", hint=PICKLE_REASON)
 
 
 def is_cached(repository: str) -> bool:
@@ -152,13 +153,23 @@ def _from_file(source: Source, options: Options, dtype: torch.dtype, token: str 
     names |= {"flux": "FluxPipeline", "flux2": "Flux2Pipeline"}
     pipeline = getattr(diffusers, names[source.weights.family])
     more: dict[str, Any] = {"config": options.config} if options.config else {}
-    return pipeline.from_single_file(
-        source.where,
-        torch_dtype=dtype,
-        local_files_only=bool(options.config) or is_offline(),
-        token=token,
-        **more,
-    )
+    try:
+        return pipeline.from_single_file(
+            source.where,
+            torch_dtype=dtype,
+            local_files_only=bool(options.config) or is_offline(),
+            token=token,
+            **more,
+        )
+    except (OSError, ValueError) as exc:
+        from huggingface_hub import errors
+
+        if options.config or not isinstance(exc, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+            raise
+        raise SetupError(
+            f"What {source.path.name} is made of is described by small files of the hub, and they are not here.",
+            hint="Be online the first time, or name a folder that describes it: --option config=FOLDER.",
+        ) from exc
 
 
 def quieten() -> None:

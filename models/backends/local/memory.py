@@ -39,7 +39,8 @@ def need(plan: str, weights: Weights) -> float:
     parts = {
         "card": memory.model + memory.text + memory.work,
         "text": max(memory.model + memory.work, memory.text),
-        "model": max(memory.model, memory.text) + memory.work,
+        # The work is hardest while pictures are decoded, with the denoiser gone.
+        "model": max(memory.model + 0.4 * memory.work, memory.text, memory.work + 0.3),
         "8bit": memory.model / 2 + memory.work,
     }
     return parts.get(plan, memory.work) * WASTE + RESERVE

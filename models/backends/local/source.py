@@ -63,10 +63,13 @@ class Source:
         return Path(self.where)
 
 
-def find_source(catalog: Catalog, backend: str, name: str, read_repository: Callable[[str], Reader]) -> Source:
+def find_source(
+    catalog: Catalog, backend: str, name: str, read_repository: Callable[[str], Reader], config: str = ""
+) -> Source:
     """What the name stands for; raises UnsupportedRequest or SetupError where that cannot be rendered.
 
-    ``read_repository`` gives the reader of a repository that the catalog does not know.
+    ``read_repository`` gives the reader of a repository that the catalog does not know, ``config`` is the folder that
+    describes a single file.
     """
     row = catalog.find("image", name, backend)
     if row is None:
@@ -86,7 +89,7 @@ def find_source(catalog: Catalog, backend: str, name: str, read_repository: Call
     if path.is_dir():
         return _described(catalog, path.resolve(), "folder", folder_reader(path))
     if path.is_file():
-        return _single_file(catalog, path.resolve())
+        return _single_file(catalog, path.resolve(), config)
     if REPOSITORY.fullmatch(name) and not name.startswith("."):
         return _described(catalog, name, "repository", read_repository(name))
     if path.suffix in (SAFE, *PICKLED) or name.startswith((".", "/", "~")):
@@ -153,8 +156,8 @@ def _weights(row: ModelRow, parts: tuple[int, int] | None) -> Weights:
     own = row.weights
     if parts is not None:
         # A small model has small pictures in the making, too.
-        share = min(1.0, parts[0] / (own.memory.model * GIB))
-        memory = Memory(model=max(parts[0], 1) / GIB, text=max(parts[1], 1) / GIB, work=own.memory.work * share)
+        model, text = max(parts[0], 1) / GIB, max(parts[1], 1) / GIB
+        memory = Memory(model=model, text=text, work=own.memory.work * min(1.0, model / own.memory.model))
         own = own.model_copy(update={"memory": memory})
     return own.model_copy(update={"variant": "", "licence": "", "commercial": True, "gated": False})
 
@@ -201,8 +204,12 @@ def _json(read: Reader, name: str, where: Path | str) -> dict[str, Any] | None:
 # --- single files -----------------------------------------------------------------------------------------------------
 
 
-def _single_file(catalog: Catalog, path: Path) -> Source:
-    """A checkpoint in one file; what it is shows in the names of its tensors."""
+def _single_file(catalog: Catalog, path: Path, config: str) -> Source:
+    """A checkpoint in one file; what it is shows in the names of its tensors, or in a folder that describes it."""
+    if config:
+        folder = Path(config).expanduser()
+        described = _described(catalog, folder, "file", folder_reader(folder))
+        return replace(described, name=str(path), where=str(path))
     family, distilled = "sdxl", False
     if path.suffix == SAFE:
         family, distilled = _family_of_file(path)

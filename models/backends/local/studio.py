@@ -33,6 +33,9 @@ class Studio:
         self.expected = 0
         self._compile = "off"
         self._record: dict[str, str] = {}
+        weights = source.weights
+        terms = "" if weights.commercial else " (not for commercial use)"
+        self._licence = {"licence": f"{weights.licence}{terms}"} if weights.licence else {}
         self._open()
 
     # --- loading and memory
@@ -57,6 +60,8 @@ class Studio:
         self._variants: dict[str, Any] = {"text": self.pipe}
         self._loras = LoraStack(self.pipe, self._token, allow_pickle=self.options.allow_pickle)
         self._compile, self._cache = "off", "off"
+        checker = "safety_checker" in self.pipe.components
+        self._checked = {"safety_checker": "on" if self.pipe.safety_checker else "off"} if checker else {}
         self.encoder = Encoder(self.pipe, self.source.weights, lambda: self.device.kind, self._encoders)
 
     def _encoders(self) -> AbstractContextManager[None]:
@@ -143,4 +148,6 @@ class Studio:
             **self._record,
             "compile": self._compile,
             "cache": self._cache,
+            **self._checked,
+            **self._licence,
         }
