@@ -282,7 +282,7 @@ def test_a_run_that_is_stopped_goes_on_later(start_tirada: Callable[..., Any], t
         assert running.poll() is None, running.communicate()
         time.sleep(0.02)
     running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=60)
     assert running.returncode == 130, err
     assert "To go on" in err
     result = tirada("resume")

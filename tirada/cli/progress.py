@@ -34,6 +34,27 @@ if TYPE_CHECKING:
 HEARTBEAT = 15.0
 
 
+class Pace:
+    """How many images a minute, and for how long still; counted from the first one on, when loading is over."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._counted = 0
+
+    def count(self) -> None:
+        self._counted += 1
+        self._began = self._began or time.monotonic()
+
+    def said(self, left: int) -> str:
+        """ "14.2 a minute, 3 min left"; nothing before the second image."""
+        seconds = 0.0 if self._began is None else time.monotonic() - self._began
+        if self._counted < 2 or seconds <= 0:
+            return ""
+        rate = (self._counted - 1) * 60 / seconds
+        wait = left / rate
+        return f"{rate:.1f} a minute, {f'{wait:.0f} min' if wait >= 1 else f'{wait * 60:.0f} s'} left"
+
+
 class Silent:
     """Says nothing."""
 
@@ -56,6 +77,7 @@ class Lines(Silent):
         self._plan = plan
         self._wanted = 0
         self._done = 0
+        self._pace = Pace()
         self._last = time.monotonic()
 
     def __call__(self, event: Event) -> None:
@@ -63,12 +85,14 @@ class Lines(Silent):
             self._wanted = event.concepts if self._plan.prompts_only else event.images
         if isinstance(event, ImageDone):
             self._done += 1
+            self._pace.count()
         if isinstance(event, PromptsSaved):
             self._done += event.rows
         if (line := describe(event)) is not None:
             console.note(line)
         elif time.monotonic() - self._last >= HEARTBEAT:
-            console.note(f"{self._done} of {self._wanted} done")
+            pace = self._pace.said(self._wanted - self._done)
+            console.note(f"{self._done} of {self._wanted} done{pace and f', {pace}'}")
         else:
             return
         self._last = time.monotonic()
@@ -113,11 +137,14 @@ class Bars(Silent):
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[steps]}"),
+            TextColumn("{task.fields[pace]}"),
             TextColumn("{task.fields[cost]}"),
             console=Console(stderr=True),
         )
         self._write: TaskID | None = None
         self._images: TaskID | None = None
+        self._wanted = self._done = 0
+        self._pace = Pace()
         self._cost = Decimal(0)
 
     def __enter__(self) -> Self:
@@ -135,15 +162,20 @@ class Bars(Silent):
         match event:
             case RunStarted():
                 if event.concepts:
-                    self._write = self._progress.add_task("Prompts", total=event.concepts, cost="", steps="")
+                    self._write = self._progress.add_task("Prompts", total=event.concepts, cost="", steps="", pace="")
                 if event.images:
-                    self._images = self._progress.add_task("Images ", total=event.images, cost="", steps="")
+                    self._images = self._progress.add_task("Images ", total=event.images, cost="", steps="", pace="")
+                    self._wanted = event.images
             case ConceptWritten() if self._write is not None:
                 self._progress.advance(self._write)
             case ImageDone(cost=cost) if self._images is not None:
                 self._cost += cost or Decimal(0)
+                self._done += 1
+                self._pace.count()
                 shown = f"{self._cost:.4f} USD" if self._cost else ""
-                self._progress.update(self._images, advance=1, cost=shown, steps="")
+                self._progress.update(
+                    self._images, advance=1, cost=shown, steps="", pace=self._pace.said(self._wanted - self._done)
+                )
             case StepProgress() if self._images is not None:
                 self._progress.update(self._images, steps=_steps(event))
             case FolderDone():
