@@ -31,6 +31,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "models": models.command,
     "doctor": doctor.command,
 }
+#: Commands that have commands of their own, by name.
+GROUPS: dict[str, dict[str, Callable[..., Any]]] = {"models": models.SUBCOMMANDS}
 OTHERS = "\n".join(f"  {name:<10}{command.__doc__}" for name, command in COMMANDS.items() if name != "batch")
 EPILOG = f"Other commands (--help after each says more):\n\n\b\n{OTHERS}"
 
@@ -52,10 +54,22 @@ def make_app(arguments: list[str]) -> typer.Typer:
     for name, command in COMMANDS.items():
         default = name == "batch"
         about = f"{command.__doc__}\n\n{batch.EXAMPLES}" if default else command.__doc__
-        app.command(name, help=about, epilog=EPILOG if default else None)(command)
+        if name in GROUPS:
+            app.add_typer(_group(command, GROUPS[name]), name=name)
+        else:
+            app.command(name, help=about, epilog=EPILOG if default else None)(command)
     # Without --help: that of the default command is the one people see.
     app.callback(add_help_option=False)(_root)
     return app
+
+
+def _group(command: Callable[..., Any], own: dict[str, Callable[..., Any]]) -> typer.Typer:
+    """A command that does something by itself, and has others behind it."""
+    group = typer.Typer(rich_markup_mode=None, add_completion=False)
+    group.callback(invoke_without_command=True, help=command.__doc__)(command)
+    for name, one in own.items():
+        group.command(name, help=one.__doc__)(one)
+    return group
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,12 +1,17 @@
-"""``models``: the catalog of image and text models."""
+"""``models``: the catalog of image and text models; ``models list`` is the same, and ``models pull`` fetches one.
+
+Invariant: what concerns models on this machine is in ``local_models``, and works without torch.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from tirada.cli import console
+from tirada.cli import console, local_models
+from tirada.errors import UsageError
 
 if TYPE_CHECKING:
     from models.catalog import Catalog, ModelRow
@@ -17,11 +22,35 @@ if TYPE_CHECKING:
 SERVER, PATIENCE = "sdapi", 5.0
 
 
-def command(
-    everything: Annotated[bool, typer.Option("--all", help="Also those that are retired.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+AllOption = Annotated[bool, typer.Option("--all", help="Also those that are retired.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+def command(ctx: typer.Context, everything: AllOption = False, json: JsonOption = False) -> None:
+    """List the models; `models pull NAME` fetches one to render with on this machine."""
+    if ctx.invoked_subcommand is None:
+        _list_catalog(everything=everything, json=json)
+    elif everything or json:
+        raise UsageError(f"Options go behind the command: python main.py models {ctx.invoked_subcommand} --help")
+
+
+def list_command(
+    everything: AllOption = False,
+    local: Annotated[bool, typer.Option("--local", help="Those that are on this machine, with their size.")] = False,
+    json: JsonOption = False,
 ) -> None:
-    """List the models: prices, sizes, retirement dates."""
+    """List the models, or those on this machine."""
+    if local:
+        local_models.list_stored(json=json)
+    else:
+        _list_catalog(everything=everything, json=json)
+
+
+#: What follows ``models``.
+SUBCOMMANDS: dict[str, Callable[..., Any]] = {"list": list_command, "pull": local_models.pull}
+
+
+def _list_catalog(*, everything: bool, json: bool) -> None:
     from models.catalog import load_catalog
     from tirada.settings import load_settings
 

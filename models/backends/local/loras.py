@@ -10,8 +10,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from models.backends.local.loading import PICKLE_REASON, translated
 from models.backends.local.source import PICKLED, REPOSITORY, SAFE
+from models.backends.local.trouble import PICKLE_REASON, translated
 from models.contract import Lora
 from models.errors import SetupError, UnsupportedRequest
 from models.wire import short
