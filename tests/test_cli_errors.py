@@ -208,7 +208,7 @@ def test_a_backend_whose_extra_is_missing(
     monkeypatch.setattr("models.backends.diffusion.find_spec", lambda name: None)
     result = tirada("1", TINY, flag, *json)
     assert (result.code, result.out) == (3, "")
-    assert 'needs \'torch\'. Install it: pip install -e ".[local]"' in result.err
+    assert "needs 'torch'. Install it: pip install -e \".[local]\"" in result.err
     assert made() == []
 
 

@@ -15,6 +15,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from models.backends.local import loading, references
+from models.backends.local.hub import amount
 from models.backends.local.loras import check_loras
 from models.backends.local.options import NAMES, Options, read_options
 from models.backends.local.pictures import check_picture
@@ -163,6 +164,8 @@ class DiffusionBackend:
         source = self._source(request)
         weights = source.weights
         found = [Notice(find_device().line())]
+        if size := loading.to_fetch(source, read_options(self.name, request.options), self._token):
+            found.append(Notice(f"{source.name} is not on this machine yet: {amount(size)} are downloaded first."))
         if weights.licence:
             terms = "" if weights.commercial else "; not for commercial use"
             page = f"https://huggingface.co/{weights.repository}"

@@ -46,8 +46,8 @@ class Fault:
     ``status`` answers with that status and the service's own error for it (``code`` picks another one) instead of doing
     the work. ``body`` replaces the answer: with a status of 400 or more, or none of the work is done; else it is done
     (and billed) first. ``cut`` does the work, then closes the connection without a word; ``truncate`` closes it after
-    half of the body. ``delay`` waits so many seconds before answering. ``path`` limits the fault to requests whose path
-    contains it.
+    half of the body, ``stall`` says nothing for so many seconds then. ``delay`` waits so many seconds before answering.
+    ``path`` limits the fault to requests whose path contains it, ``method`` to those of that method.
     """
 
     status: int | None = None
@@ -57,8 +57,10 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: bool = False
     truncate: bool = False
+    stall: float = 0.0
     delay: float = 0.0
     path: str = ""
+    method: str = ""
 
 
 def as_json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
@@ -118,6 +120,10 @@ class Service:
         except ValueError:
             return None
 
+    def pause(self, seconds: float) -> None:
+        """Wait, but not beyond the end of the stand-in."""
+        self._stopping.wait(seconds)
+
     def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[Answer, Fault | None]:
         """One request from record to answer; the fault, if any, still has its say on how the answer travels."""
         payload = self.parse(headers, body)
@@ -126,7 +132,7 @@ class Service:
             self.peak = max(self.peak, self._now)
             if self._record:
                 self.requests.append(Recorded(path, headers, payload))
-            fault = next((one for one in self.faults if one.path in path), None)
+            fault = next((one for one in self.faults if one.path in path and one.method in (method, "")), None)
             if fault is not None:
                 self.faults.remove(fault)
         try:
@@ -207,9 +213,15 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.cut:
             self.close_connection = True
             return
-        self._send(answer, half=fault is not None and fault.truncate)
+        stall = 0.0 if fault is None else fault.stall
+        self._send(answer, half=fault is not None and (fault.truncate or stall > 0))
+        if stall:
+            self.server.service.pause(stall)
 
     def do_GET(self) -> None:
+        self.do_POST()
+
+    def do_HEAD(self) -> None:
         self.do_POST()
 
     def _send(self, answer: Answer, *, half: bool) -> None:
@@ -219,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.close_connection:
             lines.append("Connection: close")
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-        body = answer.body
+        body = b"" if self.command == "HEAD" else answer.body
         if half:
             body = body[: len(body) // 2]
             self.close_connection = True

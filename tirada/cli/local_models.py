@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from models.backends.local.source import Source
     from models.catalog import Catalog, ModelRow
 
+#: Seconds after which a rate can be told.
+MEANINGFUL = 2.0
+
 
 def pull(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model of the catalog, or OWNER/NAME at the hub.")],
@@ -148,10 +151,14 @@ class _Lines(_Silent):
     def done(self, name: str, size: int) -> None:
         from models.backends.local.hub import amount
 
-        rate = self._came / max(time.monotonic() - self._start, 0.001)
+        seconds = time.monotonic() - self._start
         left = max(0, self._total - self._came)
-        rest = f"{amount(left)} left, about {_duration(left / rate)}" if left and rate else "nothing left"
-        console.note(f"{name}: {amount(size)} ({amount(rate)}/s, {rest})")
+        rest = f"{amount(left)} left" if left else "nothing left"
+        # The first seconds say little about the next hours.
+        if seconds >= MEANINGFUL and self._came:
+            rest += f", {amount(self._came / seconds)}/s"
+            rest += f", about {_duration(left * seconds / self._came)}" if left else ""
+        console.note(f"{name}: {amount(size)}; {rest}")
 
 
 class _Bar(_Silent):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +17,7 @@ from filelock import FileLock
 from models.backends.local.trouble import is_transport
 from models.errors import SetupError
 
-#: Bytes read at once, seconds without any, and how often a connection may fail in a row without bringing any.
+#: Bytes that are worth a word, seconds without any, and how often a connection may fail in a row without bringing any.
 CHUNK, PATIENCE, TRIES = 1024 * 1024, 30.0, 5
 #: Statuses of a hub that is only busy.
 PASSING = (408, 429, 500, 502, 503, 504)
@@ -34,6 +34,7 @@ def partial(blob: Path) -> Path:
 
 
 def fetch_blob(
+    what: str,
     url: str,
     blob: Path,
     lock: Path,
@@ -45,7 +46,8 @@ def fetch_blob(
 ) -> None:
     """Have the file at ``blob``, whose name is its SHA-256; ``received`` is told the bytes as they come.
 
-    Raises SetupError for a damaged file, Stopped, and what the hub's library and its HTTP client raise.
+    ``what`` names the file for messages. Raises SetupError for a damaged file, Stopped, and what the hub's library and
+    its HTTP client raise.
     """
     blob.parent.mkdir(parents=True, exist_ok=True)
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +61,7 @@ def fetch_blob(
             right = hashlib.file_digest(file, "sha256").hexdigest() == blob.name
         if not right:
             partial(blob).unlink()
-            raise SetupError("A file was damaged on its way here.", hint="Try again.")
+            raise SetupError(f"{what} was damaged on its way here.", hint="Try again.")
         partial(blob).replace(blob)
 
 
@@ -120,11 +122,25 @@ def _connect(
         if have and answer.status_code == 200:
             # Somebody on the way does not know ranges.
             _restart(file, have, received)
-        for chunk in answer.iter_bytes(CHUNK):
+        _write(answer.iter_bytes(), file, received, stop)
+
+
+def _write(
+    chunks: Iterable[bytes], file: BinaryIO | Any, received: Callable[[int], None], stop: threading.Event
+) -> None:
+    """Keep every byte at once, and speak of them now and then."""
+    unsaid = 0
+    try:
+        for chunk in chunks:
             file.write(chunk)
-            received(len(chunk))
+            unsaid += len(chunk)
+            if unsaid >= CHUNK:
+                received(unsaid)
+                unsaid = 0
             if stop.is_set():
                 raise Stopped
+    finally:
+        received(unsaid)
 
 
 def _restart(file: BinaryIO | Any, have: int, received: Callable[[int], None]) -> None:

@@ -135,12 +135,20 @@ def missing(folder: Path, files: Iterable[str]) -> list[str]:
             part = name.rpartition("/")[0]
             shards = {str(shard) for shard in dict(_read(folder / name).get("weight_map", {})).values()}
             gone += sorted(f"{part}/{shard}" for shard in shards if f"{part}/{shard}" not in there)
-    for part in parts(read_index(folder)) if INDEX in there else ():
-        own = [name for name in chosen if name.startswith(f"{part}/")]
-        is_model = any(name == f"{part}/config.json" for name in own) and not part.startswith("tokenizer")
-        if not own or (is_model and not _sets(own)):
-            gone.append(f"{part}/")
+    if INDEX in there:
+        gone += lacking(read_index(folder), chosen)
     return list(dict.fromkeys(gone))
+
+
+def lacking(index: Mapping[str, Any], files: Iterable[str]) -> list[str]:
+    """The parts of a model of which these files hold nothing, or no weights where it has some."""
+    gone = []
+    for part in parts(index):
+        own = [name for name in files if name.startswith(f"{part}/")]
+        has_weights = f"{part}/config.json" in own and not part.startswith("tokenizer")
+        if not own or (has_weights and not _sets(own)):
+            gone.append(f"the weights of {part}" if own else part)
+    return gone
 
 
 def verify(what: str, folder: Path, files: Iterable[str]) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from models.backends.local.download import Stopped, fetch_blob, partial
-from models.backends.local.files import INDEX, choose, missing, names_in, parts, read_index, verify
-from models.backends.local.trouble import no_room, not_here, translated
+from models.backends.local.files import INDEX, choose, lacking, missing, names_in, parts, read_index, verify
+from models.backends.local.trouble import incomplete, no_room, not_here, translated
 from models.errors import SetupError
 
 if TYPE_CHECKING:
@@ -181,6 +181,8 @@ def survey(repository: str, *, variant: str = "", allow_pickle: bool = False, to
     info, index = _ask(repository, token)
     siblings = {file.rfilename: file for file in info.siblings or ()}
     choice = choose(repository, siblings, index, variant=variant, allow_pickle=allow_pickle)
+    if gone := lacking(index, choice.files):
+        raise incomplete(repository, gone)
     card = info.card_data
     licence = (card.get("license_name") or card.get("license") or "") if card is not None else ""
     found = Survey(
@@ -318,6 +320,7 @@ def _fetch_file(
     if file.sha256:
         blob = storage / "blobs" / file.sha256
         fetch_blob(
+            f"{wanted.repository}/{file.name}",
             hf_hub_url(wanted.repository, file.name, revision=wanted.commit),
             blob,
             cache() / ".locks" / storage.name / f"{file.sha256}.lock",

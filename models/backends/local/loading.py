@@ -61,6 +61,13 @@ def check(source: Source, options: Options, token: str | None) -> None:
         hub.survey(source.where, token=token, **wanted(source, options))
 
 
+def to_fetch(source: Source, options: Options, token: str | None) -> int:
+    """Bytes that come from the hub before the first image; raises SetupError."""
+    if source.kind != "repository" or hub.cached(source.where, **wanted(source, options)) is not None:
+        return 0
+    return hub.survey(source.where, token=token, **wanted(source, options)).left()
+
+
 def wanted(source: Source, options: Options) -> hub.Wanted:
     """Which of a repository's files to take, where it has several of a kind."""
     return {"variant": source.weights.variant, "allow_pickle": options.allow_pickle}
