@@ -236,8 +236,24 @@ class Notice:
     once: str = ""
 
 
+class Download(Protocol):
+    """Hears how a download goes; called by one thread."""
+
+    def received(self, count: int) -> None:
+        """So many bytes more; fewer than none where a file is begun again."""
+
+    def done(self, name: str, size: int) -> None:
+        """A file is here."""
+
+
 class LocalModel(Protocol):
     """A backend that renders on this machine (``capabilities.local``)."""
+
+    def to_fetch(self, request: ImageRequest) -> int:
+        """Bytes of the model that are not on this machine yet. Raises ModelError."""
+
+    def fetch(self, request: ImageRequest, listener: Download) -> None:
+        """Have the model on this machine; what came stays, whatever happens. Raises ModelError."""
 
     def defaults(self, request: ImageRequest) -> Mapping[str, Any]:
         """The settings that a request leaves open, as they will be used; kept, so that a rerun finds the same."""

@@ -20,7 +20,7 @@ from tests.cli_tools import MAIN, TINY, Result, Tirada, clean_environment, hashe
 from tests.gpt_bench import SPANISH
 from tests.servers.openai_api import OpenAIServer
 from tirada import __version__
-from tirada.cli.app import COMMANDS
+from tirada.cli.app import COMMANDS, GROUPS
 
 ROLE_NAMES = {"photographer", "artist", "illustrator_2d", "render_3d", "cartoonist", "artist_monster"}
 
@@ -42,6 +42,15 @@ def test_help_fits_a_terminal_and_names_every_command(tirada: Tirada, arguments:
     for name, command in COMMANDS.items():
         assert command.__doc__
         assert name == "batch" or re.search(rf"^ +{name} +{re.escape(command.__doc__)}$", result.out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group, own in GROUPS.items() for name in own])
+def test_commands_of_commands_have_help(tirada: Tirada, group: str, name: str) -> None:
+    result = tirada(group, name, "--help", COLUMNS="80")
+    assert result.code == 0
+    assert str(GROUPS[group][name].__doc__) in result.out
+    assert max(map(len, result.out.splitlines())) <= 80
+    assert f"  {name} " in tirada(group, "--help").out
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -108,7 +108,8 @@ def test_what_is_not_here_is_fetched_by_the_first_run(hub: Hub, env: dict[str, s
     options = ("1", "64x64", "--stable-diffusion", "--model", NAME, "--steps", "1")
     rendered = tirada_process(*options, **env)
     assert rendered.code == 0, rendered.err
-    assert "tiny/sdxl is not on this machine yet: 1.88 MB are downloaded first." in rendered.err
+    assert "not on this machine yet: 1.88 MB are downloaded first.\n" in rendered.err
+    assert f"{LARGEST}: 998 kB; " in rendered.err
     assert set(hub.fetched()) <= needed()
 
 

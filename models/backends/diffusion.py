@@ -15,7 +15,6 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from models.backends.local import loading, references
-from models.backends.local.hub import amount
 from models.backends.local.loras import check_loras
 from models.backends.local.options import NAMES, Options, read_options
 from models.backends.local.pictures import check_picture
@@ -24,7 +23,7 @@ from models.backends.local.schedulers import find_scheduler
 from models.backends.local.source import Source, find_source
 from models.backends.local.studio import Studio
 from models.catalog import Catalog
-from models.contract import Capabilities, GeneratedImage, ImageRequest, Notice, Progress
+from models.contract import Capabilities, Download, GeneratedImage, ImageRequest, Notice, Progress
 from models.errors import ModelError, SetupError, UnsupportedRequest
 from models.registry import EXTRAS
 
@@ -164,11 +163,9 @@ class DiffusionBackend:
         source = self._source(request)
         weights = source.weights
         found = [Notice(find_device().line())]
-        if size := loading.to_fetch(source, read_options(self.name, request.options), self._token):
-            found.append(Notice(f"{source.name} is not on this machine yet: {amount(size)} are downloaded first."))
         if weights.licence:
             terms = "" if weights.commercial else "; not for commercial use"
-            page = f"https://huggingface.co/{weights.repository}"
+            page = f"{weights.repository} at the Hugging Face hub"
             found.append(
                 Notice(f"{source.name}: licence {weights.licence}{terms} ({page}).", once=f"licence {source.name}")
             )
@@ -188,6 +185,12 @@ class DiffusionBackend:
         needed = source.weights.memory.whole
         line = f"--{self.name}: {source.name} needs {needed:.1f} GiB in 16 bit; plan {plan!r} ({memory.PLANS[plan]})"
         return [device.line(), line]
+
+    def to_fetch(self, request: ImageRequest) -> int:
+        return loading.to_fetch(self._source(request), read_options(self.name, request.options), self._token)
+
+    def fetch(self, request: ImageRequest, listener: Download) -> None:
+        loading.fetch(self._source(request), read_options(self.name, request.options), self._token, listener)
 
     # --- rendering ------------------------------------------------------------------------------------------------
 

@@ -58,7 +58,7 @@ def drive(
     try:
         from tirada.engine.run import Run
 
-        setup.tell_notices(plan, store)
+        setup.prepare_local(plan, store)
         parts = setup.make_parts(store, plan)
         run_id = store.add_run(
             workflow=plan.workflow,
@@ -116,6 +116,7 @@ def resume(
         states = store.run_figures(row["id"])
         missing = plan.concepts * plan.images - states.get("done", 0)
         setup.check_money(plan, setup.estimate_missing(plan, missing), yes=yes)
+    setup.prepare_local(plan, store)
     parts = setup.make_parts(store, plan)
     parts.ledger.run_id = row["id"]
     listener = _listener(plan, quiet=quiet or as_json)

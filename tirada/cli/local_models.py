@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from models.backends.local.hub import Snapshot, Survey
     from models.backends.local.source import Source
     from models.catalog import Catalog, ModelRow
+    from models.contract import ImageRequest, LocalModel
 
 #: Seconds after which a rate can be told.
 MEANINGFUL = 2.0
@@ -53,7 +54,7 @@ def pull(
     if not quiet:
         _introduce(source, survey, left)
     try:
-        with _Silent() if quiet else _Bar(left) if console.ask_terminal() else _Lines(left) as listener:
+        with _listener(left, quiet=quiet) as listener:
             found = hub.fetch(survey, token=token, listener=listener)
     except Interrupted:
         console.note(f"What is here stays; to go on: python main.py models pull {name}")
@@ -117,6 +118,23 @@ def _answer(source: Source, survey: Survey | None, found: Snapshot, *, fetched: 
 
 
 # --- how it goes ------------------------------------------------------------------------------------------------------
+
+
+def fetch_ahead(backend: LocalModel, request: ImageRequest, *, quiet: bool) -> None:
+    """Before a run: have its model here, and let people see how long that takes. Raises ModelError."""
+    from models.backends.local.hub import amount
+
+    size = backend.to_fetch(request)
+    if not size:
+        return
+    if not quiet:
+        console.note(f"The model is not on this machine yet: {amount(size)} are downloaded first.")
+    with _listener(size, quiet=quiet) as listener:
+        backend.fetch(request, listener)
+
+
+def _listener(size: int, *, quiet: bool) -> _Silent:
+    return _Silent() if quiet else _Bar(size) if console.ask_terminal() else _Lines(size)
 
 
 class _Silent:

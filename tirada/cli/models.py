@@ -27,7 +27,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
 def command(ctx: typer.Context, everything: AllOption = False, json: JsonOption = False) -> None:
-    """List the models; `models pull NAME` fetches one to render with on this machine."""
+    """List the models; `models pull NAME` downloads one."""
     if ctx.invoked_subcommand is None:
         _list_catalog(everything=everything, json=json)
     elif everything or json:

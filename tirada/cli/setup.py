@@ -194,16 +194,20 @@ class Setup:
             return {}
         return cast(LocalModel, self.backend).defaults(next(self._samples(plan, ())))
 
-    def tell_notices(self, plan: Plan, store: Store) -> None:
-        """What a local backend wants known before the first image; some of it once only."""
+    def prepare_local(self, plan: Plan, store: Store) -> None:
+        """What a local backend wants known before the first image, some of it once only; then its model is fetched."""
+        from tirada.cli.local_models import fetch_ahead
+
         if self.backend is None or not self.backend.capabilities.local:
             return
-        for notice in cast(LocalModel, self.backend).notices(next(self._samples(plan, ()))):
+        local, request = cast(LocalModel, self.backend), next(self._samples(plan, ()))
+        for notice in local.notices(request):
             if notice.once and store.recall(notice.once) is not None:
                 continue
             self.say(notice.text)
             if notice.once:
                 store.remember(notice.once, "told")
+        fetch_ahead(local, request, quiet=self._quiet)
 
     def writer_model(self) -> str:
         return "" if self._sample_writer is None else self._sample_writer.model

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from models.backends.local.download import Stopped, fetch_blob, partial
 from models.backends.local.files import INDEX, choose, lacking, missing, names_in, parts, read_index, verify
@@ -21,6 +21,8 @@ from models.errors import SetupError
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
+
+    from models.contract import Download
 
 #: Seconds the hub may take to say what a model is made of, and files that are fetched at once.
 PATIENCE, WORKERS = 20, 4
@@ -32,14 +34,6 @@ class Wanted(TypedDict):
 
     variant: str
     allow_pickle: bool
-
-
-class Listener(Protocol):
-    """Hears how a download goes; called by one thread."""
-
-    def received(self, count: int) -> None: ...
-
-    def done(self, name: str, size: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,12 +225,20 @@ def _file(sibling: Any) -> File:
     return File(sibling.rfilename, sibling.size or 0, sha256)
 
 
-def obtain(repository: str, *, variant: str = "", allow_pickle: bool = False, token: str | None = None) -> Snapshot:
+def obtain(
+    repository: str,
+    *,
+    variant: str = "",
+    allow_pickle: bool = False,
+    token: str | None = None,
+    listener: Download | None = None,
+) -> Snapshot:
     """The model, from the cache or, where it is not whole there, from the hub. Raises SetupError."""
     found = cached(repository, variant=variant, allow_pickle=allow_pickle)
     if found is not None:
         return found
-    return fetch(survey(repository, variant=variant, allow_pickle=allow_pickle, token=token), token=token)
+    wanted = survey(repository, variant=variant, allow_pickle=allow_pickle, token=token)
+    return fetch(wanted, token=token, listener=listener)
 
 
 # --- fetching ---------------------------------------------------------------------------------------------------------
@@ -245,7 +247,7 @@ def obtain(repository: str, *, variant: str = "", allow_pickle: bool = False, to
 _Word = int | File | Exception | None
 
 
-def fetch(wanted: Survey, *, token: str | None = None, listener: Listener | None = None) -> Snapshot:
+def fetch(wanted: Survey, *, token: str | None = None, listener: Download | None = None) -> Snapshot:
     """Fetch what is not here and check all of it; what came stays, whatever happens. Raises SetupError."""
     _quieten()
     with translated(wanted.repository):
@@ -255,7 +257,7 @@ def fetch(wanted: Survey, *, token: str | None = None, listener: Listener | None
     return Snapshot(wanted.folder, wanted.variant)
 
 
-def _fetch_files(wanted: Survey, token: str | None, listener: Listener | None) -> None:
+def _fetch_files(wanted: Survey, token: str | None, listener: Download | None) -> None:
     words: queue.Queue[_Word] = queue.Queue()
     stop = threading.Event()
     todo = iter(wanted.absent())
@@ -284,7 +286,7 @@ def _fetch_files(wanted: Survey, token: str | None, listener: Listener | None) -
         stop.set()
 
 
-def _listen(words: queue.Queue[_Word], listener: Listener | None) -> None:
+def _listen(words: queue.Queue[_Word], listener: Download | None) -> None:
     """Until every worker is done; then raise what went wrong first."""
     running, failure = WORKERS, None
     while running:

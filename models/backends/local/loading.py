@@ -18,8 +18,11 @@ from models.errors import SetupError, UnsupportedRequest
 if TYPE_CHECKING:
     import torch
 
+    from models.contract import Download
+
 #: Whose warnings are for programmers.
 LIBRARIES = ("accelerate", "compel", "diffusers", "huggingface_hub", "peft", "torch", "transformers")
+
 
 def repository_reader(token: str | None) -> Any:
     """Reads small files of a repository, from the cache where the model is there."""
@@ -66,6 +69,12 @@ def to_fetch(source: Source, options: Options, token: str | None) -> int:
     if source.kind != "repository" or hub.cached(source.where, **wanted(source, options)) is not None:
         return 0
     return hub.survey(source.where, token=token, **wanted(source, options)).left()
+
+
+def fetch(source: Source, options: Options, token: str | None, listener: Download) -> None:
+    """Have the model on this machine."""
+    if source.kind == "repository":
+        hub.obtain(source.where, token=token, listener=listener, **wanted(source, options))
 
 
 def wanted(source: Source, options: Options) -> hub.Wanted:
