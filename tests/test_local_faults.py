@@ -184,7 +184,7 @@ def test_a_folder_without_weights_or_with_broken_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        ("gated", "Accept it at https://huggingface.co/owner/model"),
+        ("gated", "Accept it on its page at the Hugging Face hub"),
         ("missing", "The hub has no model 'owner/model'"),
         ("disk", "no room for owner/model"),
         ("network", "Check the network"),

@@ -20,7 +20,7 @@ pytest.importorskip("torch")
 from tests import checkpoints
 from tests.cli_tools import Result, Tirada, clean_environment, finish
 from tests.servers.base import Fault
-from tests.servers.hub import Hub, Repository
+from tests.servers.hub import Hub, Repository, checksum
 
 NAME = "tiny/sdxl"
 LARGEST = "text_encoder_2/model.safetensors"
@@ -189,10 +189,12 @@ def test_ctrl_c_keeps_what_came(
     hub: Hub, pull: Pull, env: dict[str, str], start_tirada: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     hub.faults.append(Fault(stall=60, path=LARGEST))
-    half = len(tiny().read(LARGEST)) // 2
+    content = tiny().read(LARGEST)
+    half = len(content) // 2
+    coming = tmp_path / f"hf/hub/models--tiny--sdxl/blobs/{checksum(content, large=True)}.incomplete"
     process = start_tirada("models", "pull", NAME, **env)
     deadline = time.monotonic() + 60
-    while not any(path.stat().st_size >= half for path in (tmp_path / "hf").rglob("*.incomplete")):
+    while not coming.exists() or coming.stat().st_size < half:
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)

@@ -378,7 +378,7 @@ def stored(variants: Iterable[tuple[str, str]] = ()) -> list[Stored]:
         Stored(
             repository=repo.repo_id,
             path=repo.repo_path,
-            size=repo.size_on_disk + sum(path.stat().st_size for path in repo.repo_path.glob("blobs/*.incomplete")),
+            size=repo.size_on_disk + sum(max(0, _length(path)) for path in repo.repo_path.glob("blobs/*.incomplete")),
             used=repo.last_accessed,
             renders=any(file.file_name == INDEX for revision in repo.revisions for file in revision.files),
             complete=cached(repo.repo_id, variant=by_repository.get(repo.repo_id, ""), allow_pickle=True) is not None,
