@@ -284,7 +284,9 @@ def test_an_answer_in_parts_or_without_any(bench: Bench) -> None:
     bench.answers(bare, parts)
     [concept] = good(bench.writer().write(briefs(1)))
     assert concept.title == GOOD[0]["title"]
-    assert bench.meter.calls[0] == {"cost": None, "usage": None, "error": None}
+    [nothing, whole] = bench.meter.calls[0], bench.meter.calls[-1]
+    assert (nothing["usage"], nothing["error"], whole["error"]) == (None, None, None)
+    assert 0 < nothing["cost"] < bench.meter.reserved_usd(0)
 
 
 # --- money ----------------------------------------------------------------------------------------------------------
@@ -302,14 +304,14 @@ def test_tokens_and_cost_with_cached_ones_taken_off(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("counted", [None, {"prompt_tokens": None}])
-def test_tokens_nobody_counted_have_no_cost(bench: Bench, counted: Any) -> None:
+def test_tokens_nobody_counted_are_counted_by_the_length_of_the_texts(bench: Bench, counted: Any) -> None:
     def reply(request: dict[str, Any]) -> tuple[int, Any]:
         return 200, completion(request, concepts(GOOD[0])) | {"usage": counted}
 
     bench.answers(reply)
     good(bench.writer().write(briefs(1)))
     [call] = bench.meter.calls
-    assert call["error"] is None and call["cost"] in (None, 0)
+    assert call["error"] is None and call["usage"] is None and 0 < call["cost"] < bench.meter.reserved_usd(0)
 
 
 def test_a_row_without_a_price_for_cached_tokens_charges_them_in_full(bench: Bench) -> None:

@@ -5,8 +5,10 @@ Invariant: what a call really cost replaces its estimate; a cost nobody told is 
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -28,6 +30,8 @@ from tirada.store.store import Store
 ADD_A_ROW = "Add a row with its price to a catalog file of your own (CATALOG_FILE), or leave the budget out."
 #: Errors with which a service says that it did not do the work.
 NOT_BILLED = (SetupError, UnsupportedRequest, Refused, RateLimited, Unavailable, OutOfCredit, BudgetReached)
+#: How often a call that found no room in the budget looks for some, in seconds.
+LOOK = 0.05
 
 
 class Ledger:
@@ -44,6 +48,11 @@ class Ledger:
         #: By model, how far true costs have gone above estimates; what is set aside grows with it.
         self._surplus: dict[str, Decimal] = {}
         self._models: dict[str, str] = {}
+        #: Calls that left in this sitting and may still turn out cheaper than what is set aside for them.
+        self._under_way: set[str] = set()
+        self._queue = threading.Lock()
+        #: Says when nobody should wait for anything any more; set by the run.
+        self.stopping: Callable[[], bool] = lambda: False
         #: USD of this sitting so far.
         self.spent = Decimal(0)
 
@@ -71,13 +80,50 @@ class Ledger:
 
     def reserve(self, *, kind: Literal["text", "image"], model: str, estimate: Decimal | None) -> str:
         call = self.new_call(kind=kind, model=model, estimate=estimate)
-        self._store.open_call(call, self.limits)
+        self.open(call, lambda: self._store.open_call(call, self.limits))
         return str(call["id"])
+
+    def open(self, call: Mapping[str, Any], write: Callable[[], None], *, patient: bool = True) -> None:
+        """Have the caller ``write`` the call down; raises BudgetReached where there is no room for it.
+
+        What is set aside is rather too much than too little. So where it does not fit, a ``patient`` caller waits for
+        the calls that are under way: what they leave of theirs may do. Impatient is who settles such calls itself.
+        """
+        try:
+            self._write(call, write)
+        except BudgetReached:
+            if not patient:
+                raise
+            with self._queue:
+                while self._others_under_way() and not self.stopping():
+                    time.sleep(LOOK)
+                    with contextlib.suppress(BudgetReached):
+                        self._write(call, write)
+                        return
+                self._write(call, write)
+
+    def _write(self, call: Mapping[str, Any], write: Callable[[], None]) -> None:
+        write()
+        with self._lock:
+            self._under_way.add(str(call["id"]))
+
+    def _others_under_way(self) -> bool:
+        """Is a call of this sitting still to be settled? Forgets those that are."""
+        there = self._store.open_calls(self.run_id)
+        with self._lock:
+            self._under_way &= there
+            return bool(self._under_way)
 
     def adopt(self, call: str, estimate: str | None) -> None:
         """Take over a call that an earlier sitting opened and this one settles."""
         with self._lock:
             self._estimates[call] = None if estimate is None else Decimal(estimate)
+            self._under_way.add(call)
+
+    def leave(self, call: str) -> None:
+        """The call stays open for a later sitting: nobody waits for it."""
+        with self._lock:
+            self._under_way.discard(call)
 
     def settle(
         self,

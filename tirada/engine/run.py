@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tirada.engine.events import Listener, RunStarted
 from tirada.engine.finishing import write_folder
@@ -27,6 +27,9 @@ from tirada.engine.writing import BriefSource, WriteStage, planned, recover_prom
 from tirada.errors import StoreError, UsageError
 from tirada.output.atomic import sweep_temps
 from tirada.store.recovery import Recovery
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
 
 #: Concepts written ahead of the render stage, at most.
 AHEAD = 16
@@ -88,22 +91,28 @@ class Run:
         """Make an interrupted run ready again; returns a line about calls whose outcome nobody knows, or nothing."""
         store, run_id = self.state.parts.store, self.state.run_id
         recovery = Recovery(store.database, run_id)
-        for image in recovery.submitted_images():
+        for image in filter(self._was_received, recovery.submitted_images()):
             # Killed between the answer and its row: what was received is not paid for again.
-            if image["folder"] and spool_path(self.state.parts.output / image["folder"], image["position"]).exists():
-                recovery.receive_late(image["id"])
+            recovery.receive_late(image["id"])
         recovery.doubt_open_work()
         recovery.doubt_submitted()
         doubtful = recovery.doubtful_images()
         if not self.skip_in_doubt:
             recovery.reset_images(("in_doubt",))
         if self.retry_failed:
+            for image in filter(self._was_received, recovery.failed_images()):
+                recovery.receive_again(image["id"])
             recovery.reset_images(("failed", "refused"))
             recovery.forget_failed_concepts()
         recovery.forgive(FORGIVEN)
         recovery.reopen_concepts()
         store.start_run(run_id)
         return _doubts(doubtful, skipped=self.skip_in_doubt)
+
+    def _was_received(self, image: RowMapping) -> bool:
+        """Do the bytes of an image that is not finished lie in its folder?"""
+        folder = image["folder"]
+        return bool(folder) and spool_path(self.state.parts.output / folder, image["position"]).exists()
 
     def execute(self, ready: Sequence[ReadyConcept] = (), *, resumed: bool = False) -> Report:
         """Run all stages to the end of the plan, or until the run halts.
@@ -193,8 +202,8 @@ class Run:
     def _sweep_received(self, folder: Path, concept_id: str) -> None:
         """Remove bytes put aside of images that are finished by now."""
         if left := set(folder.glob(".*.received")):
-            images = self.state.parts.store.open_images(concept_id)
-            for path in left - {spool_path(folder, i["position"]) for i in images if i["state"] == "received"}:
+            images = self.state.parts.store.images_of(concept_id)
+            for path in left & {spool_path(folder, i["position"]) for i in images if i["state"] == "done"}:
                 path.unlink(missing_ok=True)
 
 

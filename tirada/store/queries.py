@@ -13,7 +13,7 @@ from sqlalchemy import RowMapping, and_, func, or_, select
 
 from tirada.errors import NotFound
 from tirada.store.accounts import accounts_of, balance
-from tirada.store.calls import now
+from tirada.store.calls import COST_OR_ESTIMATE, now
 from tirada.store.schema import calls, concepts, images, runs
 from tirada.store.store import Store
 
@@ -124,7 +124,7 @@ def spending(store: Store, by: str | None) -> list[dict[str, Any]]:
         "run": calls.c.run_id,
     }
     keys = ("day", "backend", "model") if by is None else (by,)
-    query = select(*(columns[key].label(key) for key in keys), calls.c.state, calls.c.cost)
+    query = select(*(columns[key].label(key) for key in keys), calls.c.state, COST_OR_ESTIMATE)
     sums: dict[tuple[str, ...], dict[str, Any]] = {}
     with store.database.read() as connection:
         for row in connection.execute(query):

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, RowMapping, Text, bindparam, func, insert, select, type_coerce, update
 
 from models.contract import Concept
-from tirada.store.calls import Limits, cost_of_image, new_id, note_job, now, open_call, settle_call
+from tirada.store.calls import COST_OR_ESTIMATE, Limits, cost_of_image, new_id, note_job, now, open_call, settle_call
 from tirada.store.database import Database
 from tirada.store.schema import calls, concepts, images, memory, runs
 
@@ -223,8 +223,8 @@ class Store:
             return {row[0]: row[1] for row in connection.execute(query)}
 
     def run_bill(self, run_id: str) -> Bill:
-        """What the calls of the run cost, and the tokens they used."""
-        query = select(calls.c.state, calls.c.cost, calls.c.usage).where(calls.c.run_id == run_id)
+        """What the calls of the run cost, one that is still open what is set aside for it, and the tokens they used."""
+        query = select(calls.c.state, COST_OR_ESTIMATE, calls.c.usage).where(calls.c.run_id == run_id)
         cost, complete, tokens = Decimal(0), True, Counter[str]()
         with self.database.read() as connection:
             for state, paid, usage in connection.execute(query):
@@ -322,6 +322,12 @@ class Store:
     def open_call(self, call: Mapping[str, Any], limits: Limits) -> None:
         """Write down that a paid call is about to leave (columns with its id); raises BudgetReached past a limit."""
         self.database.change(lambda c: open_call(c, call, limits))
+
+    def open_calls(self, run_id: str) -> set[str]:
+        """Ids of the calls of a run whose outcome is not written down."""
+        with self.database.read() as connection:
+            rows = connection.execute(select(calls.c.id).where(calls.c.run_id == run_id, calls.c.state == "open"))
+            return set(rows.scalars())
 
     def note_job(self, call_id: str, job: str) -> None:
         """Keep the job id of a paid call: after a crash the job is collected instead of paid again."""
