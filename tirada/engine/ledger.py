@@ -48,7 +48,8 @@ class Ledger:
         #: By model, how far true costs have gone above estimates; what is set aside grows with it.
         self._surplus: dict[str, Decimal] = {}
         self._models: dict[str, str] = {}
-        #: Calls that left in this sitting and may still turn out cheaper than what is set aside for them.
+        #: Calls that are being written down, and those that left: they may turn out cheaper than what is set aside.
+        self._leaving: set[str] = set()
         self._under_way: set[str] = set()
         self._queue = threading.Lock()
         #: Says when nobody should wait for anything any more; set by the run.
@@ -103,16 +104,25 @@ class Ledger:
                 self._write(call, write)
 
     def _write(self, call: Mapping[str, Any], write: Callable[[], None]) -> None:
-        write()
+        call_id = str(call["id"])
         with self._lock:
-            self._under_way.add(str(call["id"]))
+            self._leaving.add(call_id)
+        try:
+            write()
+            with self._lock:
+                self._under_way.add(call_id)
+        finally:
+            with self._lock:
+                self._leaving.discard(call_id)
 
     def _others_under_way(self) -> bool:
-        """Is a call of this sitting still to be settled? Forgets those that are."""
-        there = self._store.open_calls(self.run_id)
+        """Is a call of this sitting about to leave, or still to be settled? Forgets those that are."""
         with self._lock:
-            self._under_way &= there
-            return bool(self._under_way)
+            known = set(self._under_way)
+        settled = known - self._store.open_calls(self.run_id)
+        with self._lock:
+            self._under_way -= settled
+            return bool(self._under_way or self._leaving)
 
     def adopt(self, call: str, estimate: str | None) -> None:
         """Take over a call that an earlier sitting opened and this one settles."""
