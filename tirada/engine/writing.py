@@ -22,6 +22,7 @@ from tirada.engine.retry import Action, BugError, Decision, Trial, decide
 from tirada.engine.state import RunState
 from tirada.errors import OutputError, StoreError, reason
 from tirada.output.prompts_csv import append_rows, read_rows
+from tirada.output.text import counted
 from tirada.store.store import Failure
 
 #: A brief and the place of its concept in the run.
@@ -118,7 +119,7 @@ class WriteStage:
         if again and not state.stopping:
             wait = max(decision.wait for _, decision, _ in again)
             attempt = trials[again[0][0][0]].attempt
-            state.emit(Retrying(f"{len(again)} prompts", attempt, wait, str(again[0][2])))
+            state.emit(Retrying(counted(len(again), "prompt"), attempt, wait, str(again[0][2])))
             state.wait(wait)
         return [placed for placed, _, _ in again]
 

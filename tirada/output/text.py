@@ -1,4 +1,4 @@
-"""Small repairs of user-written and model-written text, shared by every file this room writes.
+"""Small repairs of user-written and model-written text, and how texts for people are put, shared by every room above.
 
 Invariant: what comes out can be encoded as UTF-8 and holds no NUL.
 """
@@ -17,6 +17,11 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 def clean(text: str) -> str:
     """The text without NUL, and with lone surrogates (a model's broken ``\\ud83d``) made visible as U+FFFD."""
     return _UNSAFE.sub("\ufffd", text.replace("\0", ""))
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """``1 image``, ``2 images``; ``many`` is what more than one is called where that is not just an s more."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def xml_text(text: str) -> str:
