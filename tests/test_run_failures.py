@@ -273,7 +273,13 @@ def test_one_idea_that_cannot_be_written_spoils_no_other(tirada: Tirada, server:
     assert result.code == 4
     assert figures(result, "done", "failed", "concepts_written", "concepts_failed") == (4, 2, 2, 1)
     assert result.json["failures"] == [
-        {"concept": 1, "image": None, "error": "bad_answer", "message": result.json["failures"][0]["message"]}
+        {
+            "concept": 2,
+            "folder": None,
+            "image": None,
+            "error": "bad_answer",
+            "message": result.json["failures"][0]["message"],
+        }
     ]
     assert len(check_output(OUTPUT)) == 2
     assert server.billed == 4 and Decimal(result.json["cost_usd"]) == server.total()

@@ -9,6 +9,7 @@ import typer
 
 from tirada.cli.options import (
     BudgetOption,
+    DryRunOption,
     JsonOption,
     OutputOption,
     QuietOption,
@@ -20,6 +21,7 @@ from tirada.cli.options import (
     parse_pairs,
     with_backend_flags,
 )
+from tirada.errors import UsageError
 
 EXAMPLES = """\
 \b
@@ -60,7 +62,12 @@ def command(
     theme: Annotated[str, typer.Option("--theme", metavar="TEXT", help="What it is all about.")] = "",
     language: Annotated[
         str | None,
-        typer.Option("--language", metavar="CODE", callback=check_language, help="Language of titles and tags."),
+        typer.Option(
+            "--language",
+            metavar="CODE",
+            callback=check_language,
+            help="Language of titles and tags; of the file, with --from.",
+        ),
     ] = None,
     writer: Annotated[
         Literal["gpt", "composer"] | None,
@@ -111,7 +118,7 @@ def command(
     budget: BudgetOption = None,
     yes: YesOption = False,
     output: OutputOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made and what it costs.")] = False,
+    dry_run: DryRunOption = False,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -158,6 +165,9 @@ def command(
         setup.choose_writer(writer, options.language)
         plan = setup.choose_roles(plan_batch(options))
     else:
+        for name, value in (("--role", role), ("--theme", theme.strip()), ("--writer", writer)):
+            if value:
+                raise UsageError(f"{name} makes no sense with --from: its prompts are written already.")
         plan, ready = plan_from_file(options, setup.read_concepts(source), source)
     setup.check(plan, ready)
     leave(drive(setup, plan, ready, dry_run=dry_run, yes=yes, as_json=json, quiet=quiet))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from tirada.cli import console
 from tirada.cli.options import OutputOption
+from tirada.output.text import counted
 
 
 def command(
@@ -39,10 +41,16 @@ def command(
                 row["id"],
                 row["created_at"][:16].replace("T", " "),
                 row["status"],
-                f"{row['done']}/{row['images']} images" if row["images"] else f"{row['concepts']} prompts",
+                _made(row),
                 f"{row['cost_usd']:.4f}" if row["cost_usd"] else "-",
                 row["command"],
             )
             for row in rows
         ],
     )
+
+
+def _made(row: Mapping[str, Any]) -> str:
+    if row["images"]:
+        return f"{row['done']}/{counted(row['images'], 'image')}"
+    return counted(row["concepts"], "prompt")

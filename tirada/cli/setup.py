@@ -169,12 +169,13 @@ class Setup:
         sample = next(iter(self._samples(plan, ready)))
         return Estimate(text=text, images=images, rendered_size=self.backend.render_size(sample))
 
-    def estimate_missing(self, plan: Plan, images: int) -> Estimate:
-        """What so many images of a plan are expected to cost, their texts being there."""
+    def estimate_missing(self, plan: Plan, images: int, concepts: int) -> Estimate:
+        """What so many images of a plan are expected to cost, so many of its concepts being still to be written."""
+        text = Decimal(0) if self._sample_writer is None or not concepts else self._sample_writer.price(concepts)
         if self.backend is None or not images:
-            return Estimate(text=Decimal(0), images=Decimal(0), rendered_size=None)
+            return Estimate(text=text, images=Decimal(0), rendered_size=None)
         price = self.backend.price(next(self._samples(plan, ())))
-        return Estimate(text=Decimal(0), images=None if price is None else price * images, rendered_size=None)
+        return Estimate(text=text, images=None if price is None else price * images, rendered_size=None)
 
     def _samples(self, plan: Plan, ready: Sequence[ReadyConcept]) -> Iterator[ImageRequest]:
         """The requests of ready concepts, or one that stands for those to be written."""

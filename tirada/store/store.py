@@ -248,20 +248,26 @@ class Store:
             return {row[0]: row[1] for row in connection.execute(query)}
 
     def failures(self, run_id: str, limit: int) -> list[dict[str, Any]]:
-        """The first failures of a run: concepts that were not written, then images."""
-        written = select(concepts.c.position, concepts.c.error_kind, concepts.c.error)
-        made = select(concepts.c.position, images.c.position.label("image"), images.c.error_kind, images.c.error)
+        """The first failures of a run: concepts that were not written, then images.
+
+        Both are counted from 1, here as everywhere that people or their programs read: ``concept`` is its place in the
+        run, ``image`` its place in ``folder``; the two are None for a concept that was not written.
+        """
+        kept = concepts.c.position, concepts.c.folder
+        written = select(*kept, concepts.c.error_kind, concepts.c.error).order_by(concepts.c.position)
+        made = select(*kept, images.c.position.label("image"), images.c.error_kind, images.c.error)
         with self.database.read() as connection:
             rows = connection.execute(
                 written.where(concepts.c.run_id == run_id, concepts.c.status == "failed").limit(limit)
             ).all()
-            found = [_failed(row[0], None, row[1], row[2]) for row in rows]
+            found = [_failed(row[0], None, None, row[2], row[3]) for row in rows]
             spoiled = connection.execute(
                 made.join_from(images, concepts, images.c.concept_id == concepts.c.id)
                 .where(images.c.run_id == run_id, images.c.state.in_(("failed", "refused", "in_doubt")))
+                .order_by(concepts.c.position, images.c.position)
                 .limit(limit - len(found))
             ).all()
-            found += [_failed(row[0], row[1], row[2], row[3]) for row in spoiled]
+            found += [_failed(*row) for row in spoiled]
         return found
 
     def open_images(self, concept_id: str) -> Iterator[RowMapping]:
@@ -365,5 +371,7 @@ class Store:
                     yield rewrite["title"], rewrite["description"]
 
 
-def _failed(concept: int, image: int | None, kind: str | None, message: str | None) -> dict[str, Any]:
-    return {"concept": concept, "image": image, "error": kind, "message": message}
+def _failed(
+    position: int, folder: str | None, image: int | None, kind: str | None, message: str | None
+) -> dict[str, Any]:
+    return {"concept": position + 1, "folder": folder, "image": image, "error": kind, "message": message}
