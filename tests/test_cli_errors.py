@@ -141,7 +141,7 @@ def test_exit_130_ctrl_c_twice_stops_at_once(tirada: Tirada, start_tirada: Start
         server.go_on.set()
         resumed = tirada("resume", **endpoint(server))
         assert resumed.code == 0
-        assert "1 images are in doubt" in resumed.err
+        assert "1 image is in doubt" in resumed.err
         (folder,) = Path("output").glob("*-a-lighthouse-*")
         assert info_of(folder)["status"] == "done"
         assert len(info_of(folder)["images"]) == 3

@@ -186,6 +186,7 @@ def test_killed_while_images_are_made(server: BillingServer) -> None:
     until(lambda: sum(row["state"] == "done" for row in rows(OUTPUT, "images")) == 3, "three images saved")
     before = hashes()
     assert child.kill().code == KILLED
+    assert "cut off" in run("history", server=server).out
     server.gate.set()
     result = run("resume", "--json", server=server)
     assert result.code == 0, result.err

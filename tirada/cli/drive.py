@@ -22,6 +22,7 @@ from tirada.cli.report import cost_line, how_to_go_on, plan_facts, tell, tell_dr
 from tirada.cli.setup import TOOL, Setup
 from tirada.cli.status import ExitStatus
 from tirada.engine.plan import Plan, ReadyConcept
+from tirada.errors import StoreError
 
 if TYPE_CHECKING:
     from tirada.engine.report import Report
@@ -90,6 +91,8 @@ def see_through(setup: Setup, run: Run, ready: Sequence[ReadyConcept] = (), *, r
         from tirada.engine.watching import stop_server
 
         stop_server(parts.backend)
+        with contextlib.suppress(StoreError):
+            parts.store.finish_run(run.state.run_id, "interrupted")
         console.note(how_to_go_on(setup, run.state.run_id))
         raise
     finally:

@@ -19,12 +19,14 @@ def command(
 ) -> None:
     """List what was made, the newest first."""
     from tirada.cli.setup import Setup
+    from tirada.engine.run import status_now
     from tirada.settings import load_settings
     from tirada.store.queries import list_runs
 
-    store = Setup(load_settings(), output=output).open_existing_store()
+    setup = Setup(load_settings(), output=output)
+    store = setup.open_existing_store()
     try:
-        rows = list_runs(store, limit)
+        rows = [{**row, "status": status_now(setup.output, row)} for row in list_runs(store, limit)]
     finally:
         store.close()
     if json:
@@ -51,6 +53,6 @@ def command(
 
 
 def _made(row: Mapping[str, Any]) -> str:
-    if row["images"]:
+    if row["images"] or row["plan"]["images"]:
         return f"{row['done']}/{counted(row['images'], 'image')}"
     return counted(row["concepts"], "prompt")

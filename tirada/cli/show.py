@@ -21,10 +21,12 @@ def command(
 ) -> None:
     """Show a run: its settings, folders, failures and cost."""
     from tirada.cli.setup import Setup
+    from tirada.engine.run import status_now
     from tirada.settings import load_settings
     from tirada.store import queries
 
-    store = Setup(load_settings(), output=output).open_existing_store()
+    setup = Setup(load_settings(), output=output)
+    store = setup.open_existing_store()
     try:
         concept = queries.find_concept(store, name) if name else None
         if concept is not None:
@@ -34,6 +36,7 @@ def command(
         else:
             row = queries.find_run(store, name)
             facts = {**row, **queries.figures(store, row["id"])}
+            facts["status"] = status_now(setup.output, row)
             facts["made_by"] = queries.made_by(store, row["id"])
             facts["plan"] = {key: value for key, value in row["plan"].items() if key != "roles" and value}
             facts["folders"] = [

@@ -215,11 +215,10 @@ def _doubts(images: Sequence[Mapping[str, Any]], *, skipped: bool) -> str:
     named = [f"{one['folder']}, image {one['position']} ({one['cost'] or '?'} USD)" for one in images[:DOUBTS_NAMED]]
 
     more = f"; and {len(images) - DOUBTS_NAMED} more" if len(images) > DOUBTS_NAMED else ""
-    fate = "They are left as they are." if skipped else "They are asked for again."
-    return (
-        f"{len(images)} images are in doubt: their answers were lost, and they may have cost {cost:.4f} USD, "
-        f"which counts as spent. {fate} {'; '.join(named)}{more}."
-    )
+    fate = "left as it was:" if skipped else "asked for again:"
+    many = f"{len(images)} images are in doubt: their answers were lost, and they"
+    what = "1 image is in doubt: its answer was lost, and it" if len(images) == 1 else many
+    return f"{what} may have cost {cost:.4f} USD, which counts as spent; {fate} {'; '.join(named)}{more}."
 
 
 def _given_first(given: Sequence[int | None] | None, dealt: Sequence[int | None]) -> list[int | None]:
@@ -252,6 +251,12 @@ def run_lock(output: Path, run_id: str) -> Iterator[None]:
     finally:
         # The file stays: who removes it lets two processes in, one that had opened it and one that makes a new one.
         lock.release()
+
+
+def status_now(output: Path, run: Mapping[str, Any] | RowMapping) -> str:
+    """The state of a run of the store; one that was killed could not write down that it has ended."""
+    status = str(run["status"])
+    return "cut off" if status == "running" and not is_going(output, run["id"]) else status
 
 
 def is_going(output: Path, run_id: str) -> bool:
