@@ -82,8 +82,10 @@ def test_always_embeds_even_into_signed_bytes_and_says_so(fmt: ImageFormat) -> N
     assert result.signed
     assert result.note is not None
     assert "C2PA" in result.note
-    # The manifest stays where it was: it still says where the picture comes from.
-    assert containers.is_signed(result.data, fmt)
+    assert "taken out" in result.note
+    # A signature that does not hold is worse than none.
+    assert not containers.is_signed(result.data, fmt)
+    assert b"fake" not in result.data and b"jumb" not in result.data
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
