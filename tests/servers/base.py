@@ -46,8 +46,8 @@ class Fault:
     ``status`` answers with that status and the service's own error for it (``code`` picks another one) instead of doing
     the work. ``body`` replaces the answer: with a status of 400 or more, or none of the work is done; else it is done
     (and billed) first. ``cut`` does the work, then closes the connection without a word; ``truncate`` closes it after
-    half of the body. ``delay`` waits so many seconds before answering. ``path`` limits the fault to requests whose path
-    contains it.
+    half of the body; ``drip`` sends the body byte by byte, with so many seconds between them. ``delay`` waits so
+    many seconds before answering. ``path`` limits the fault to requests whose path contains it.
     """
 
     status: int | None = None
@@ -57,6 +57,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: bool = False
     truncate: bool = False
+    drip: float = 0.0
     delay: float = 0.0
     path: str = ""
 
@@ -102,6 +103,10 @@ class Service:
     def wait(self) -> None:
         """Serve until the process is interrupted."""
         self._thread.join()
+
+    def pause(self, seconds: float) -> bool:
+        """Wait so long; True when the stand-in stops meanwhile."""
+        return self._stopping.wait(seconds)
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], payload: Any) -> Answer:
         """What the service answers when nothing goes wrong."""
@@ -207,12 +212,12 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.cut:
             self.close_connection = True
             return
-        self._send(answer, half=fault is not None and fault.truncate)
+        self._send(answer, half=fault is not None and fault.truncate, drip=fault.drip if fault is not None else 0.0)
 
     def do_GET(self) -> None:
         self.do_POST()
 
-    def _send(self, answer: Answer, *, half: bool) -> None:
+    def _send(self, answer: Answer, *, half: bool, drip: float) -> None:
         lines = [f"HTTP/1.1 {answer.status} {_phrase(answer.status)}", f"Content-Length: {len(answer.body)}"]
         lines.append(f"Content-Type: {answer.content_type}")
         lines += [f"{name}: {value}" for name, value in answer.headers.items()]
@@ -223,7 +228,13 @@ class _Handler(BaseHTTPRequestHandler):
         if half:
             body = body[: len(body) // 2]
             self.close_connection = True
-        if len(body) <= SMALL:
+        if drip:
+            self.wfile.write(head)
+            for at in range(len(body)):
+                self.wfile.write(body[at : at + 1])
+                if self.server.service.pause(drip):
+                    return
+        elif len(body) <= SMALL:
             self.wfile.write(head + body)
         else:
             self.wfile.write(head)
