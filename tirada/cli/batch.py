@@ -127,6 +127,7 @@ def command(
     from tirada.cli.drive import drive
     from tirada.cli.setup import Setup
     from tirada.engine.plan import ReadyConcept
+    from tirada.output.text import one_line
     from tirada.settings import load_settings
     from tirada.workflows.batch import BatchOptions, plan_batch, plan_from_file
 
@@ -139,7 +140,7 @@ def command(
         prompts=prompts,
         only_prompts=only_prompts,
         roles=[role] if role else [],
-        theme=" ".join(theme.split()),
+        theme=one_line(theme),
         language=language or settings.writer_language,
         model=model,
         seed=seed,

@@ -23,6 +23,7 @@ from tirada.cli.setup import TOOL, Setup
 from tirada.cli.status import ExitStatus
 from tirada.engine.plan import Plan, ReadyConcept
 from tirada.errors import StoreError
+from tirada.output.text import clean
 
 if TYPE_CHECKING:
     from tirada.engine.report import Report
@@ -106,7 +107,7 @@ def see_through(setup: Setup, run: Run, ready: Sequence[ReadyConcept] = (), *, r
 
 def _command_line() -> str:
     """What the user typed; keys never belong on a command line, but one that is there is taken out."""
-    return redact(shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]))
+    return redact(clean(shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])))
 
 
 def listener_for(plan: Plan, *, quiet: bool) -> progress.Silent:

@@ -26,6 +26,7 @@ from tirada.engine.watching import watched
 from tirada.engine.writing import BriefSource, WriteStage, planned, recover_prompts
 from tirada.errors import StoreError, UsageError
 from tirada.output.atomic import sweep_temps
+from tirada.output.text import clean_concept
 from tirada.store.recovery import Recovery
 
 if TYPE_CHECKING:
@@ -78,8 +79,9 @@ class Run:
         for start in range(0, len(ready), CHUNK):
             items = []
             for position, item in enumerate(ready[start : start + CHUNK], start=start):
-                request, seeds = planned(state, position, item.concept)
-                items.append((position, item.concept, item.brief, request, _given_first(item.seeds, seeds)))
+                concept = clean_concept(item.concept)
+                request, seeds = planned(state, position, concept)
+                items.append((position, concept, item.brief, request, _given_first(item.seeds, seeds)))
             ids = state.parts.store.add_concepts(state.run_id, items)
             for concept_id, item in zip(ids, ready[start : start + CHUNK], strict=True):
                 if item.rewrite is not None:
