@@ -26,6 +26,13 @@ FILE_SIGNS = ("invalid image", "invalid_image", "invalid mask", "invalid_mask", 
 #: Codes with which the services say "no credit" on a 429 or 403, and "content policy" on a 400.
 NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 POLICY = {"moderation_blocked", "content_policy_violation", "content_filter"}
+#: How the services say that there is no such model, by code or in words (OpenAI, vLLM, Ollama, LiteLLM, LocalAI).
+NO_MODEL = {"model_not_found", "invalid_model"}
+NO_MODEL_WORDS = re.compile(
+    r"\bmodel\b.{0,120}?(does not exist|doesn't exist|not found|has been deprecated)"
+    r"|\b(unknown|invalid|no such) model\b",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def make_client(*, key: str | None, base_url: str | None, timeout: float, connections: int = 8) -> OpenAI:
@@ -136,7 +143,17 @@ def _from_status(exc: APIStatusError, what: str, setting: str) -> ModelError:
         return out_of_credit(message)
     if code in POLICY or (kind == "image_generation_user_error" and not _is_about_a_file(exc)):
         return Refused(message)
+    if status in (400, 404, 422) and _is_about_the_model(exc):
+        # Not a matter of this one item: no other would fare better.
+        return SetupError(message, hint="Check the model name and the base URL.")
     return error_for_status(status, message, exc.response.headers, setting=setting)
+
+
+def _is_about_the_model(exc: APIStatusError) -> bool:
+    """Whether it was refused because there is no model of that name."""
+    if exc.code in NO_MODEL or exc.param == "model":
+        return True
+    return not exc.param and bool(NO_MODEL_WORDS.search(words_of(exc.body, "")))
 
 
 def _is_about_a_file(exc: APIStatusError) -> bool:

@@ -178,7 +178,7 @@ def test_a_model_that_does_not_exist_is_no_dialect(bench: Bench) -> None:
     writer = bench.writer("llama-9")
     bench.server.text_models.remove("llama-9")
     [error] = writer.write(briefs(1))
-    assert isinstance(error, UnsupportedRequest) and len(bench.sent) == 1
+    assert isinstance(error, SetupError) and len(bench.sent) == 1
 
 
 # --- errors of a whole call -----------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def test_a_model_that_does_not_exist_is_no_dialect(bench: Bench) -> None:
     [
         (Fault(status=401), SetupError),
         (Fault(status=403), SetupError),
-        (Fault(status=404), UnsupportedRequest),
+        (Fault(status=404), SetupError),
         (Fault(status=402), OutOfCredit),
         (Fault(status=429, code="insufficient_quota"), OutOfCredit),
         (Fault(status=429, headers={"Retry-After": "7"}), RateLimited),
