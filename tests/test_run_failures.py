@@ -139,7 +139,7 @@ def test_a_model_that_is_not_there_ends_the_run_at_once(
     assert result.code == 3, result.err
     assert server.asked["image"] == number
     assert figures(result, "status", "done", "failed") == ("stopped", number - 1, 0)
-    assert "Check the model name and the base URL." in result.err
+    assert "Check the model name and the base URL." in result.out
 
 
 def test_a_model_that_only_the_endpoint_could_know_costs_few_texts(tirada: Tirada, server: BillingServer) -> None:
