@@ -10,14 +10,11 @@ import io
 import socket
 import time
 from http.client import HTTPResponse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 
 class _TimedReads(io.RawIOBase):
@@ -32,7 +29,7 @@ class _TimedReads(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: WriteableBuffer) -> int | None:
+    def readinto(self, buffer: Any) -> int | None:
         if self._total is not None:
             left = self._total - (time.monotonic() - self._began)
             if left <= 0:
