@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
+from models.catalog import price_hint
 from models.errors import (
     BudgetReached,
     InDoubt,
@@ -27,7 +28,6 @@ from models.redaction import redact
 from tirada.store.calls import Limits, new_id
 from tirada.store.store import Store
 
-ADD_A_ROW = "Add a row with its price to a catalog file of your own (CATALOG_FILE), or leave the budget out."
 #: Errors with which a service says that it did not do the work.
 NOT_BILLED = (SetupError, UnsupportedRequest, Refused, RateLimited, Unavailable, OutOfCredit, BudgetReached)
 #: How often a call that found no room in the budget looks for some, in seconds.
@@ -63,7 +63,8 @@ class Ledger:
         Raises BudgetReached for a call without a price where there is a limit: what may cost anything may pass it.
         """
         if estimate is None and (self.limits.run is not None or self.limits.month is not None):
-            raise BudgetReached(f"There is a budget, and the price of {model!r} is unknown.", hint=ADD_A_ROW)
+            hint = f"{price_hint(kind, model, self._names['image'])}, or leave the budget out."
+            raise BudgetReached(f"There is a budget, and the price of {model!r} is unknown.", hint=hint)
         call_id = new_id(8)
         with self._lock:
             if estimate is not None:
