@@ -148,3 +148,23 @@ def exiftool(path: Path) -> dict[str, Any]:
     (found,) = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert isinstance(found, dict)
     return found
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("scheduler", [None, "Euler a"])
+@pytest.mark.parametrize("seed", [None, 7])
+@pytest.mark.parametrize("steps", [None, 20])
+def test_what_services_do_not_tell_keeps_nobody_from_reading_the_rest(
+    fmt: ImageFormat, steps: int | None, seed: int | None, scheduler: str | None
+) -> None:
+    told = {"steps": steps, "seed": seed, "scheduler": scheduler}
+    metadata = replace(PLAIN, guidance=None, model="gpt-image-2.6-flare", backend="dalle", **told)
+    image = GeneratedImage(image=picture(), width=64, height=48)
+    found = seen_by_a_stranger(prepare(image, width=64, height=48, fmt=fmt, metadata=metadata).data)
+    (sampler,) = found.samplers
+    assert [prompt.value for prompt in sampler.prompts] == [PLAIN.prompt]
+    assert sampler.model.name == "gpt-image-2.6-flare"
+    # Nothing is made up.
+    said = {"scheduler": sampler.name, "seed": sampler.parameters.get("seed"), "steps": sampler.parameters.get("steps")}
+    for name, value in said.items():
+        assert value == ("unknown" if told[name] is None else str(told[name])) or told[name] is value is None
