@@ -84,7 +84,7 @@ class ImageEntry(_Record):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     status: Literal["done"] = "done"
     attempts: int = Field(default=1, ge=1)
-    cost_usd: Usd | None = Field(default=None, description="null = not known")
+    cost_usd: Usd | None = Field(default=None, description="Of all tries of this image; null = not known")
     sidecar: FileName | None = Field(default=None, description="The .xmp file, where the image was kept untouched.")
     model: Text = ""
     prompt: Text | None = Field(default=None, description="Where it was made with the rewritten one; null = as above.")
@@ -132,7 +132,11 @@ class Info(_Record):
     scheduler: Text | None = None
     options: dict[Text, Text] = Field(default_factory=dict)
     format: Literal["png", "jpeg", "webp"]
-    cost_usd: Usd | None = Field(default=None, description="Of the whole batch; null = not known")
+    cost_usd: Usd | None = Field(
+        default=None,
+        description="Of all tries of the images here, those that failed too; without the texts, which a run pays for "
+        "together: `show RUN` and `costs` count them. null = not known",
+    )
     images: list[ImageEntry]
     failures: list[Failure] = Field(default_factory=list)
     command: Text = ""
