@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 from xml.sax.saxutils import escape
@@ -64,7 +65,7 @@ def parameters_text(metadata: ImageMetadata) -> str:
     return "\n".join([*lines, ", ".join(pairs)])
 
 
-def _with_gaps_named(known: dict[str, object]) -> dict[str, object]:
+def _with_gaps_named(known: Mapping[str, object]) -> dict[str, object]:
     """The settings, and "unknown" for as many of those nobody told as make the line one of settings.
 
     Readers (sd-parsers) pass an image over that names no sampler, or fewer than three of ``_RECOGNISED``: services tell
