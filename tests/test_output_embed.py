@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from sd_parsers import Eagerness, ParserManager
 
 from models.contract import GeneratedImage
@@ -32,6 +33,9 @@ XMP = {
 }
 
 
+_SEEN: list[Image.Image] = []
+
+
 def finish(image: Any, fmt: ImageFormat, embed: Embed, size: tuple[int, int] = (64, 48)) -> Prepared:
     generated = GeneratedImage(image=image, width=size[0], height=size[1])
     return prepare(generated, width=size[0], height=size[1], fmt=fmt, metadata=PLAIN, embed=embed)
@@ -39,7 +43,9 @@ def finish(image: Any, fmt: ImageFormat, embed: Embed, size: tuple[int, int] = (
 
 def seen_by_a_stranger(data: bytes) -> Any:
     """What sd-parsers, an independent reader, finds in an image."""
-    return ParserManager(eagerness=Eagerness.FAST).parse(io.BytesIO(data))
+    # It remembers what it read by the address of the image, so that none may take the place of one before it.
+    _SEEN.append(Image.open(io.BytesIO(data)))
+    return ParserManager(eagerness=Eagerness.FAST).parse(_SEEN[-1])
 
 
 def assert_readable(data: bytes) -> None:
