@@ -1,12 +1,13 @@
 """The catalog of models: what exists, what it costs, which sizes it renders and when it retires.
 
-Rows live in ``catalog.toml`` beside this file; a file of the user's own adds rows or replaces them by id.
+Rows live in ``catalog.toml`` beside this file; a file of the user's own adds rows, or changes fields of them by id.
 Invariant: an unknown price is None, never 0.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,7 @@ from models.errors import SetupError, UnsupportedRequest
 from models.sizes import SizeRule, parse_size, ratio_sizes
 
 Kind = Literal["image", "text"]
+KINDS: tuple[Kind, ...] = ("image", "text")
 #: A dated snapshot ("gpt-image-2-2026-04-21") shares the row of the model it is a snapshot of.
 SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 MILLION = Decimal(1_000_000)
@@ -303,9 +305,20 @@ def load_catalog(own: Path | None = None, *, today: date | None = None) -> Catal
     rows = {(row.kind, row.id): row for row in _rows(ours, "catalog.toml")}
     updated: date = ours["updated"]
     if own is not None:
-        for row in _rows(_read_own(own), str(own)):
+        written = {(kind, raw["id"]): raw for kind in KINDS for raw in ours[kind]}
+        for row in _rows(_read_own(own), str(own), over=written):
             rows[row.kind, row.id] = row
     return Catalog(rows.values(), updated=updated, today=today)
+
+
+def price_hint(kind: Kind, model: str, backend: str = "") -> str:
+    """What to write, and where, so that a model has a price; the row is whole, so that it may also be a new one."""
+    prices = 'price = "0.04"' if kind == "image" else 'per_million = { input = "0.5", output = "2" }'
+    name = f"id = {json.dumps(model, ensure_ascii=False)}" + (f', backend = "{backend}"' if kind == "image" else "")
+    return (
+        f'Write its true price into a file of your own: `{kind} = [{{ {name}, about = "mine", {prices}, source = "me", '
+        f"checked = {date.today()} }}]`, and name the file with CATALOG_FILE"
+    )
 
 
 def _read_own(path: Path) -> dict[str, Any]:
@@ -319,21 +332,42 @@ def _read_own(path: Path) -> dict[str, Any]:
         raise SetupError(f"{path}: not valid TOML: {exc}") from exc
 
 
-def _rows(data: dict[str, Any], where: str) -> list[ModelRow]:
+def _rows(
+    data: dict[str, Any], where: str, over: Mapping[tuple[Kind, str], Mapping[str, Any]] | None = None
+) -> list[ModelRow]:
+    """The rows of a file; those with the kind and id of one in ``over`` say only what is different."""
     rows = []
-    kinds: tuple[Kind, ...] = ("image", "text")
-    if unknown := set(data) - {"updated", *kinds}:
+    if unknown := set(data) - {"updated", *KINDS}:
         raise SetupError(f"{where}: unknown key {sorted(unknown)[0]!r}; rows are [[image]] or [[text]].")
-    for kind in kinds:
+    for kind in KINDS:
         listed = data.get(kind, [])
         if not isinstance(listed, list) or not all(isinstance(raw, dict) for raw in listed):
             raise SetupError(f"{where}: {kind!r} must be rows, each under a heading [[{kind}]].")
         for number, raw in enumerate(listed, start=1):
+            name = raw.get("id", f"number {number}")
+            changed = (over or {}).get((kind, name)) if isinstance(name, str) else None
             try:
-                rows.append(ModelRow.model_validate({"kind": kind, **raw}))
+                rows.append(ModelRow.model_validate({"kind": kind, **_merged(changed or {}, raw)}))
             except (ValidationError, ValueError) as exc:
-                name = raw.get("id", f"number {number}")
                 problem = exc.errors()[0] if isinstance(exc, ValidationError) else {"loc": (), "msg": str(exc)}
                 place = ".".join(str(part) for part in problem["loc"])
-                raise SetupError(f"{where}: [[{kind}]] {name}: {place} {problem['msg']}.") from exc
+                hint = "" if changed or over is None else _suggested_id(kind, name, over)
+                raise SetupError(f"{where}: [[{kind}]] {name}: {place} {problem['msg']}.", hint=hint) from exc
     return rows
+
+
+def _merged(row: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with these changes: tables key by key, everything else as a whole."""
+    merged = {**row, **changes}
+    for name, value in changes.items():
+        before = row.get(name)
+        if isinstance(before, dict) and isinstance(value, dict):
+            merged[name] = _merged(before, value)
+    return merged
+
+
+def _suggested_id(kind: Kind, name: object, over: Mapping[tuple[Kind, str], Mapping[str, Any]]) -> str:
+    """For a row that is not whole: it may be meant for one of ours."""
+    ids = [known for of_kind, known in over if of_kind == kind]
+    close = difflib.get_close_matches(str(name), ids, n=1, cutoff=0.75)
+    return f"Did you mean {close[0]!r}?" if close else "A row with an id that is not in our catalog must be whole."

@@ -7,6 +7,8 @@ of here holds a key.
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ from models.redaction import register
 from models.wire import error_for_status, is_url, out_of_credit, short, words_of
 
 if TYPE_CHECKING:
+    import httpx2
     from openai import APIStatusError, OpenAI
 
 OFFICIAL_URL = "https://api.openai.com/v1"
@@ -23,11 +26,19 @@ FILE_SIGNS = ("invalid image", "invalid_image", "invalid mask", "invalid_mask", 
 #: Codes with which the services say "no credit" on a 429 or 403, and "content policy" on a 400.
 NO_CREDIT = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 POLICY = {"moderation_blocked", "content_policy_violation", "content_filter"}
+#: How the services say that there is no such model, by code or in words (OpenAI, vLLM, Ollama, LiteLLM, LocalAI).
+NO_MODEL = {"model_not_found", "invalid_model"}
+NO_MODEL_WORDS = re.compile(
+    r"\bmodel\b.{0,120}?(does not exist|doesn't exist|not found|has been deprecated)"
+    r"|\b(unknown|invalid|no such) model\b",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def make_client(*, key: str | None, base_url: str | None, timeout: float, connections: int = 8) -> OpenAI:
-    """A thread-safe client for any OpenAI-compatible endpoint, with ``timeout`` in seconds and no retries of its own.
+    """A thread-safe client for any OpenAI-compatible endpoint, without retries of its own.
 
+    ``timeout`` is in seconds: the longest silence, and the time by which the body of an answer is there whole.
     Raises SetupError without a key for the official endpoint; a local server usually needs none.
     """
     check_setup(key=key, base_url=base_url)
@@ -43,8 +54,35 @@ def make_client(*, key: str | None, base_url: str | None, timeout: float, connec
         max_retries=0,
         timeout=httpx2.Timeout(timeout, connect=10.0),
         # A paid request goes where the user sent it and nowhere else, as with every other backend.
-        http_client=DefaultHttpx2Client(limits=limits, follow_redirects=False),
+        http_client=DefaultHttpx2Client(
+            limits=limits, follow_redirects=False, event_hooks={"response": [_within(timeout)]}
+        ),
     )
+
+
+def _within(timeout: float) -> Callable[[httpx2.Response], None]:
+    """A hook that gives the body of every answer so many seconds: the timeouts of the SDK are the longest silences."""
+    import httpx2
+
+    class Timed(httpx2.SyncByteStream):
+        def __init__(self, stream: httpx2.SyncByteStream, request: httpx2.Request) -> None:
+            self._stream, self._request = stream, request
+
+        def __iter__(self) -> Iterator[bytes]:
+            end = time.monotonic() + timeout
+            for chunk in self._stream:
+                yield chunk
+                if time.monotonic() > end:
+                    raise httpx2.ReadTimeout(f"not all of it came within {timeout:g} s", request=self._request)
+
+        def close(self) -> None:
+            self._stream.close()
+
+    def hook(response: httpx2.Response) -> None:
+        assert isinstance(response.stream, httpx2.SyncByteStream)
+        response.stream = Timed(response.stream, response.request)
+
+    return hook
 
 
 def check_setup(*, key: str | None, base_url: str | None) -> None:
@@ -105,7 +143,17 @@ def _from_status(exc: APIStatusError, what: str, setting: str) -> ModelError:
         return out_of_credit(message)
     if code in POLICY or (kind == "image_generation_user_error" and not _is_about_a_file(exc)):
         return Refused(message)
+    if status in (400, 404, 422) and _is_about_the_model(exc):
+        # Not a matter of this one item: no other would fare better.
+        return SetupError(message, hint="Check the model name and the base URL.")
     return error_for_status(status, message, exc.response.headers, setting=setting)
+
+
+def _is_about_the_model(exc: APIStatusError) -> bool:
+    """Whether it was refused because there is no model of that name."""
+    if exc.code in NO_MODEL or exc.param == "model":
+        return True
+    return not exc.param and bool(NO_MODEL_WORDS.search(words_of(exc.body, "")))
 
 
 def _is_about_a_file(exc: APIStatusError) -> bool:

@@ -16,8 +16,11 @@ PATTERNS = (
     re.compile(r"(?i)(?<=bearer )[A-Za-z0-9._~+/=\-]{8,}"),
     re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"),
 )
-#: Shorter values are left alone: replacing them would garble ordinary words.
-SHORTEST = 6
+#: Values of this length are replaced wherever they stand; shorter ones only where they stand alone, as a word does:
+#: within words they are there by chance, and replacing them would garble the message.
+ANYWHERE = 6
+#: Anything shorter is left alone: no service gives out such keys, and single letters are everywhere.
+SHORTEST = 4
 
 _secrets: set[str] = set()
 _lock = threading.Lock()
@@ -32,7 +35,10 @@ def register(*secrets: str | None) -> None:
 def redact(text: str) -> str:
     """The text without any registered secret and without anything that looks like a key."""
     for secret in sorted(_secrets, key=len, reverse=True):
-        text = text.replace(secret, REPLACEMENT)
+        if len(secret) >= ANYWHERE:
+            text = text.replace(secret, REPLACEMENT)
+        elif secret in text:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", REPLACEMENT, text)
     for pattern in PATTERNS:
         text = pattern.sub(REPLACEMENT, text)
     return text

@@ -185,6 +185,13 @@ def prompts(name: str, *texts: str) -> Path:
     return write_csv(Path(name), *((text,) for text in texts), header=("prompt",))
 
 
+def own_catalog(*rows: str) -> str:
+    """A catalog file of the user's own with these rows, for CATALOG_FILE."""
+    rest = 'about = "x"\nsource = "me"\nchecked = 2026-11-20\n'
+    Path("own.toml").write_text("".join(f"{row}\n{rest}" for row in rows), encoding="utf-8")
+    return "own.toml"
+
+
 def made() -> list[str]:
     """What there is in the current folder."""
     return sorted(path.name for path in Path().iterdir())

@@ -62,6 +62,12 @@ class RecordingMeter:
         assert self.settled.keys() == self.reserved.keys()
         return list(self.settled.values())
 
+    def reserved_usd(self, number: int) -> Decimal:
+        """What was set aside for a call, the first being 0."""
+        estimate = list(self.reserved.values())[number][2]
+        assert estimate is not None
+        return estimate
+
 
 class Titles:
     """Novelty by equal titles; ``taken`` are there already."""

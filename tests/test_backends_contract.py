@@ -19,7 +19,7 @@ from PIL import Image
 
 from models.catalog import load_catalog
 from models.contract import GeneratedImage, ImageBackend, Lora
-from models.errors import UnsupportedRequest
+from models.errors import SetupError, UnsupportedRequest
 from models.registry import BackendRow
 from models.sizes import MAX_ENLARGEMENT, enlargement
 from tests.backend_tools import (
@@ -268,7 +268,7 @@ def test_any_prompt_arrives_whole(row: BackendRow, backend: ImageBackend, servic
 
 @every
 def test_a_failure_is_an_answer(row: BackendRow, backend: ImageBackend) -> None:
-    assert isinstance(fail(backend, ask(model="no-such-model-of-anybody")), UnsupportedRequest)
+    assert isinstance(fail(backend, ask(model="no-such-model-of-anybody")), UnsupportedRequest | SetupError)
 
 
 @every

@@ -6,6 +6,7 @@ Invariant: every request leaves at most once, and no message holds the key.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -130,6 +131,16 @@ def test_an_answer_that_takes_too_long(row: BackendRow, small: Standin) -> None:
     with built(row, small, timeout=0.15) as made:
         small.fail(Fault(delay=5))
         assert type(fail(made)) is lost(row)
+
+
+@hosted
+def test_an_answer_that_drips(row: BackendRow, small: Standin) -> None:
+    """Each byte comes in time, all of them would take minutes."""
+    with built(row, small, timeout=0.3) as made:
+        small.fail(Fault(drip=0.05))
+        began = time.monotonic()
+        assert type(fail(made)) is lost(row)
+        assert time.monotonic() - began < 5
 
 
 @hosted

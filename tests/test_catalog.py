@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.catalog import Catalog, Kind, ModelRow, load_catalog
+from models.catalog import Catalog, Kind, ModelRow, load_catalog, price_hint
 from models.errors import SetupError, UnsupportedRequest
 from models.sizes import parse_size
 
@@ -224,10 +224,40 @@ def test_an_own_row_is_added(tmp_path: Path) -> None:
     assert len(catalog.rows()) == len(ROWS) + 1
 
 
-def test_an_own_row_replaces_ours(tmp_path: Path) -> None:
-    catalog = own(tmp_path, ROW.replace("gpt-image-9", "dall-e-3"))
-    assert catalog.resolve("image", "dall-e-3").about == "new"
+def test_an_own_row_changes_only_what_it_says(tmp_path: Path) -> None:
+    changed = 'id = "gpt-image-2"\nper_million = { image_out = "12.5" }\nsizes = { max_side = 2048 }\nabout = "cheap"\n'
+    catalog = own(tmp_path, f"[[image]]\n{changed}")
+    before, after = OURS.resolve("image", "gpt-image-2"), catalog.resolve("image", "gpt-image-2")
+    assert before.sizes is not None
+    assert after == before.model_copy(
+        update={
+            "about": "cheap",
+            "per_million": {**before.per_million, "image_out": Decimal("12.5")},
+            "sizes": before.sizes.model_copy(update={"max_side": 2048}),
+        }
+    )
     assert len(catalog.rows()) == len(ROWS)
+    # What it does not name is as it was, and another kind's row of that id is another row.
+    assert [row for row in catalog.rows() if row.id != "gpt-image-2"] == [row for row in ROWS if row.id != before.id]
+
+
+def test_a_price_alone_can_be_changed(tmp_path: Path) -> None:
+    catalog = own(tmp_path, '[[text]]\nid = "gpt-6-luna"\nper_million = { output = "9" }\n')
+    row = catalog.resolve("text", "gpt-6-luna")
+    assert row.per_million == {**OURS.resolve("text", "gpt-6-luna").per_million, "output": Decimal(9)}
+    catalog = own(tmp_path, '[[image]]\nid = "flux-2-pro"\nprice = "0.05"\n')
+    assert catalog.resolve("image", "flux-2-pro").image_price(1024 * 1024) == Decimal("0.05")
+
+
+@pytest.mark.parametrize(("kind", "backend"), [("image", "dalle"), ("text", "")])
+@pytest.mark.parametrize("model", ['my/"odd" one', "gpt-image-1.5"])
+def test_the_hint_for_a_missing_price_is_a_file_that_loads(
+    tmp_path: Path, kind: Kind, backend: str, model: str
+) -> None:
+    hint = price_hint(kind, model, backend)
+    catalog = own(tmp_path, hint.partition("`")[2].rpartition("`")[0])
+    row = catalog.resolve(kind, model, backend)
+    assert row.cost({"input": 10, "output": 10} if kind == "text" else {}) is not None
 
 
 WEIGHTS = """
@@ -285,6 +315,12 @@ def test_rows_of_both_kinds_may_share_a_name(tmp_path: Path, kind: Kind) -> None
         (ROW.replace('"12.5"', '"cheap"'), "per_million.image_out"),
         (ROW + 'sizes = { fixed = ["9x9"] }\n', "64 to 4096"),
         ("[[image]]\nabout = 'a'\n", "number 1"),
+        ("[[image]]\nid = ['a']\n", "['a']: id"),
+        ("[[image]]\nid = 'gpt-image-2'\nprice = 'low'\n", "[[image]] gpt-image-2: price"),
+        ("[[image]]\nid = 'gpt-image-2'\nsizes = { max_syde = 9 }\n", "gpt-image-2: sizes.max_syde"),
+        ("[[image]]\nid = 'gpt-image-2'\nsizes = 3\n", "gpt-image-2: sizes"),
+        ("[[image]]\nid = 'gpt-imag-2'\nprice = '1'\n", "Did you mean 'gpt-image-2'?"),
+        ("[[image]]\nid = 'x'\nprice = '1'\n", "[[image]] x: about Field required. A row with an id that is not in"),
         ("[image]\nid = 'a'\n", "image"),
         ("image = 3\n", "image"),
         ("image = ['a']\n", "image"),

@@ -199,7 +199,7 @@ def test_a_broken_few_shot_line_is_named_and_the_run_goes_on(tirada: Tirada) -> 
     assert result.code == 0
     assert "tuned/artist.jsonl:2: not valid JSON" in result.err
     assert "tuned/artist.jsonl:4: 'description' must be a text" in result.err
-    assert "1 few-shot examples" in tirada("roles", "artist", TUNING_DIR=str(tuning)).out
+    assert "1 few-shot example\n" in tirada("roles", "artist", TUNING_DIR=str(tuning)).out
 
 
 def test_a_broken_list_of_forbidden_names(tirada: Tirada) -> None:

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pytest
 from PIL import Image
 
 from models.sizes import NAMED_SIZES
-from tests.cli_tools import MAIN, TINY, Result, Tirada, clean_environment, hashes, info_of, made, prompts
+from tests.cli_tools import MAIN, TINY, Result, Tirada, clean_environment, hashes, info_of, made, own_catalog, prompts
 from tests.gpt_bench import SPANISH
 from tests.servers.openai_api import OpenAIServer
 from tirada import __version__
@@ -110,77 +109,11 @@ def test_models(tirada: Tirada) -> None:
     assert all(row["source"] and row["checked"] for row in listed)
 
 
-def own_catalog(*rows: str) -> str:
-    rest = 'about = "x"\nsource = "me"\nchecked = 2026-11-20\n'
-    Path("own.toml").write_text("".join(f"{row}\n{rest}" for row in rows), encoding="utf-8")
-    return "own.toml"
-
-
 def test_models_of_ones_own(tirada: Tirada) -> None:
     row = '[[image]]\nid = "mine"\nbackend = "dalle"\nprice = "0.5"'
     rows = table(tirada("models", CATALOG_FILE=own_catalog(row)))
     assert rows["mine"][1:3] == ["dalle", "0.5"]
     assert len(rows) > 5
-
-
-# --- doctor -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_healthy_doctor(tirada: Tirada) -> None:
-    result = tirada("doctor")
-    assert result.code == 0
-    assert "problem" not in result.out
-    for said in ("Python 3.", "OPENAI_API_KEY is not set", "Writer: composer\n", " roles, ", " few-shot", "MB free"):
-        assert said in result.out
-    assert made() == []
-    findings = tirada("doctor", "--json", OPENAI_API_KEY="test-key").json
-    assert {"level": "ok", "message": "OPENAI_API_KEY is set"} in findings
-
-
-def test_the_doctor_warns_of_models_that_retire_soon(tirada: Tirada) -> None:
-    def row(name: str, days: int) -> str:
-        day = date.today() + timedelta(days=days)
-        return f'[[text]]\nid = "{name}"\nretires = {day}\nuse = "other"'
-
-    catalog = own_catalog(row("leaves-soon", 59), row("leaves-later", 61), row("has-left", -1))
-    result = tirada("doctor", CATALOG_FILE=catalog)
-    assert result.code == 0
-    assert re.search(r"warning +leaves-soon retires on \S+, in 59 days; use other", result.out)
-    assert "leaves-later" not in result.out
-    assert "has-left" not in result.out
-    result = tirada("doctor", CATALOG_FILE=catalog, OPENAI_API_KEY="test-key", WRITER_MODEL="has-left")
-    assert result.code == 3
-    assert re.search(r"problem +has-left was retired", result.out)
-
-
-@pytest.mark.parametrize(
-    ("setting", "value", "said"),
-    [
-        ("RETRY_TRIES", "many", "RETRY_TRIES"),
-        ("DATA_DIR", "nowhere", "No roles found in 'nowhere/roles'"),
-        ("MIN_FREE_MB", "999999999", "MB free"),
-        ("DALLE_MODEL", "dall-e-3", "dall-e-3 was retired on 2026-05-12"),
-        ("WRITER", "gpt", "No OpenAI key is set"),
-        ("WRITER_LANGUAGE", "es", "The composer writes English"),
-        ("OUTPUT_DIR", "a-file", "a-file"),
-    ],
-)
-def test_the_doctor_finds_problems(tirada: Tirada, setting: str, value: str, said: str) -> None:
-    Path("a-file").touch()
-    result = tirada("doctor", **{setting: value})
-    assert result.code == 3
-    problems = [line for line in result.out.splitlines() if line.startswith("problem")]
-    assert len(problems) == 1
-    assert said in problems[0]
-    assert made() == ["a-file"]
-
-
-def test_the_doctor_names_what_can_be_resumed(tirada: Tirada) -> None:
-    tirada("1", TINY, MIN_FREE_MB="999999999")
-    run = tirada("history", "--json").json[0]["id"]
-    assert f"1 unfinished runs; the newest: python main.py resume {run}" in tirada("doctor").out
-    tirada("resume")
-    assert "No unfinished run" in tirada("doctor").out
 
 
 # --- history and show -------------------------------------------------------------------------------------------------
@@ -413,12 +346,38 @@ def test_another_language_is_for_gpt(tirada: Tirada, openai: OpenAIServer) -> No
     assert SPANISH["title"] in Path("output/batch_prompts.csv").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("command", ["--help", "--version", "backends", "models", "roles", "doctor", "1 64x64"])
+def test_nobody_reads(command: str) -> None:
+    """As in ``python main.py roles | head -1``, where the reader has gone before we are done."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    words = [sys.executable, str(MAIN), *command.split()]
+    try:
+        done = subprocess.run(words, env=clean_environment(), stdout=theirs, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(theirs)
+    assert done.returncode == 141
+    assert not re.search("Traceback|Error|Exception|pipe", done.stderr)
+
+
+def test_nobody_listens_and_the_work_is_done_all_the_same() -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    words = [sys.executable, str(MAIN), "1", TINY]
+    try:
+        done = subprocess.run(words, env=clean_environment(), stdout=subprocess.PIPE, stderr=theirs, text=True)
+    finally:
+        os.close(theirs)
+    assert done.returncode == 0
+    assert info_of(Path(done.stdout.strip()))["status"] == "done"
+
+
 def test_a_reader_that_has_seen_enough(start_tirada: Callable[..., subprocess.Popen[str]]) -> None:
     process = start_tirada("roles", "--json")
     assert process.stdout is not None
     assert process.stderr is not None
     assert process.stdout.readline() == "[\n"
     process.stdout.close()
-    assert process.wait() == 1
+    assert process.wait() == 141
     assert process.stderr.read() == ""
     process.stderr.close()

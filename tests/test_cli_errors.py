@@ -141,7 +141,7 @@ def test_exit_130_ctrl_c_twice_stops_at_once(tirada: Tirada, start_tirada: Start
         server.go_on.set()
         resumed = tirada("resume", **endpoint(server))
         assert resumed.code == 0
-        assert "1 images are in doubt" in resumed.err
+        assert "1 image is in doubt" in resumed.err
         (folder,) = Path("output").glob("*-a-lighthouse-*")
         assert info_of(folder)["status"] == "done"
         assert len(info_of(folder)["images"]) == 3
@@ -182,6 +182,13 @@ def test_exit_130_ctrl_c_twice_stops_at_once(tirada: Tirada, start_tirada: Start
         (("1", TINY, "--draft", "--model", "flux"), "'flux'"),
         (("3", "--prompts", "2", "--only-prompts"), "--prompts makes no sense with --only-prompts"),
         (("3", "--from", "missing.csv"), "'missing.csv'"),
+        (("3", "--from", "missing.csv", "--role", "artist"), "--role makes no sense with --from"),
+        (("3", "--from", "missing.csv", "--theme", "winter"), "--theme makes no sense with --from"),
+        (("3", "--from", "missing.csv", "--writer", "gpt"), "--writer makes no sense with --from"),
+        (("3", "--only-prompts", "-o", ""), "the name of the folder is empty"),
+        (("history", "--output", " "), "the name of the folder is empty"),
+        (("--install-completion",), "`tirada --install-completion`"),
+        (("--show-completion", "bash"), "`tirada --show-completion`"),
         (("3", "--from", "."), "'.' is a folder"),
         (("rerun", "missing.json"), "'missing.json'"),
         (("rerun", "."), "'info.json'"),

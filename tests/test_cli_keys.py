@@ -75,6 +75,27 @@ def test_an_endpoint_that_says_the_wrong_key_back(tirada: Tirada, locked: OpenAI
     assert_hidden(KEY, run, tirada("history", "--json"), tirada("show", "", "--json"))
 
 
+@pytest.mark.parametrize(
+    ("key", "said", "shown"),
+    [
+        ("pa5s", "Wrong key pa5s, not pa5sport", "Wrong key [redacted], not pa5sport"),
+        ("p*5s", "Wrong key 'p*5s'.", "Wrong key '[redacted]'."),
+        ("pa5sw", "pa5sw: wrong (?key=pa5sw)", "[redacted]: wrong (?key=[redacted])"),
+        # Within longer words from six characters on.
+        ("pa5swo", "Wrong: xpa5swox", "Wrong: x[redacted]x"),
+        ("key", "Wrong key, that key", "Wrong key, that key"),
+        ("r", "Wrong r, that r", "Wrong r, that r"),
+    ],
+)
+def test_a_short_key_is_hidden_where_it_stands_alone(
+    tirada: Tirada, locked: OpenAIServer, key: str, said: str, shown: str
+) -> None:
+    locked.faults += [Fault(status=401, body={"error": {"message": said}}) for _ in range(20)]
+    run = tirada("1", TINY, "--dalle", "--from", lighthouse(), OPENAI_API_KEY=key)
+    assert run.code == 3
+    assert shown in run.err
+
+
 @pytest.mark.parametrize("status", [400, 429, 500])
 def test_an_endpoint_that_says_the_key_back_in_any_error(tirada: Tirada, locked: OpenAIServer, status: int) -> None:
     body = {"error": {"message": f"Trouble with {KEY}, sorry", "type": "x", "code": None, "param": None}}

@@ -177,7 +177,7 @@ def test_the_sdk_is_not_loaded_before_it_is_needed() -> None:
         (Fault(status=401), SetupError),
         (Fault(status=402), OutOfCredit),
         (Fault(status=403), SetupError),
-        (Fault(status=404), UnsupportedRequest),
+        (Fault(status=404), SetupError),
         (Fault(status=408), Unavailable),
         (Fault(status=409), Unavailable),
         (Fault(status=429), RateLimited),

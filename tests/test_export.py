@@ -309,7 +309,7 @@ def test_what_is_not_there_is_said(tirada: Tirada, target: str) -> None:
     Path("batches/unfinished").mkdir()
     Path("empty").mkdir()
     result = tirada("export", target, one)
-    assert "1 files are not there any more, the first is 'one/02.jpg'" in result.err
+    assert "1 file is not there any more, the first is 'one/02.jpg'" in result.err
     for name in ("empty", "nope", "latest"):
         missing = tirada("export", target, name)
         assert missing.code == 2
@@ -329,7 +329,7 @@ def test_folders_that_are_not_finished_are_left_out(tirada: Tirada) -> None:
     report = json.loads(tirada("1", "64x64", "--draft", "--prompts", "2", "--json").out)
     (Path(report["folders"][0]) / "info.json").unlink()
     result = tirada("export", "huggingface", report["run_id"])
-    assert "1 folders have no info.json yet" in result.err
+    assert "1 folder without an info.json left out" in result.err
     assert "resume" in result.err
     assert len(list((export_of(result) / "train").glob("*.png"))) == 1
 

@@ -178,7 +178,7 @@ def test_a_model_that_does_not_exist_is_no_dialect(bench: Bench) -> None:
     writer = bench.writer("llama-9")
     bench.server.text_models.remove("llama-9")
     [error] = writer.write(briefs(1))
-    assert isinstance(error, UnsupportedRequest) and len(bench.sent) == 1
+    assert isinstance(error, SetupError) and len(bench.sent) == 1
 
 
 # --- errors of a whole call -----------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def test_a_model_that_does_not_exist_is_no_dialect(bench: Bench) -> None:
     [
         (Fault(status=401), SetupError),
         (Fault(status=403), SetupError),
-        (Fault(status=404), UnsupportedRequest),
+        (Fault(status=404), SetupError),
         (Fault(status=402), OutOfCredit),
         (Fault(status=429, code="insufficient_quota"), OutOfCredit),
         (Fault(status=429, headers={"Retry-After": "7"}), RateLimited),
@@ -237,8 +237,9 @@ def test_nobody_listening_is_unavailable(bench: Bench) -> None:
     assert isinstance(error, Unavailable) and bench.meter.calls[0]["cost"] == 0
 
 
-def test_a_timeout_leaves_the_call_in_doubt(bench: Bench) -> None:
-    bench.server.faults = [Fault(delay=0.6)]
+@pytest.mark.parametrize("fault", [Fault(delay=0.6), Fault(drip=0.02)], ids=["silent", "dripping"])
+def test_a_timeout_leaves_the_call_in_doubt(bench: Bench, fault: Fault) -> None:
+    bench.server.faults = [fault]
     [error] = bench.writer(timeout=0.2).write(briefs(1))
     assert isinstance(error, InDoubt)
 
@@ -284,7 +285,9 @@ def test_an_answer_in_parts_or_without_any(bench: Bench) -> None:
     bench.answers(bare, parts)
     [concept] = good(bench.writer().write(briefs(1)))
     assert concept.title == GOOD[0]["title"]
-    assert bench.meter.calls[0] == {"cost": None, "usage": None, "error": None}
+    [nothing, whole] = bench.meter.calls[0], bench.meter.calls[-1]
+    assert (nothing["usage"], nothing["error"], whole["error"]) == (None, None, None)
+    assert 0 < nothing["cost"] < bench.meter.reserved_usd(0)
 
 
 # --- money ----------------------------------------------------------------------------------------------------------
@@ -302,14 +305,14 @@ def test_tokens_and_cost_with_cached_ones_taken_off(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("counted", [None, {"prompt_tokens": None}])
-def test_tokens_nobody_counted_have_no_cost(bench: Bench, counted: Any) -> None:
+def test_tokens_nobody_counted_are_counted_by_the_length_of_the_texts(bench: Bench, counted: Any) -> None:
     def reply(request: dict[str, Any]) -> tuple[int, Any]:
         return 200, completion(request, concepts(GOOD[0])) | {"usage": counted}
 
     bench.answers(reply)
     good(bench.writer().write(briefs(1)))
     [call] = bench.meter.calls
-    assert call["error"] is None and call["cost"] in (None, 0)
+    assert call["error"] is None and call["usage"] is None and 0 < call["cost"] < bench.meter.reserved_usd(0)
 
 
 def test_a_row_without_a_price_for_cached_tokens_charges_them_in_full(bench: Bench) -> None:

@@ -7,17 +7,19 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from models.registry import BackendRow
 from tests.backend_tools import HOSTED, PAID, READY, Standin, never_pause, standin
 from tests.cli_tools import MAIN, TINY, Result, Tirada, clean_environment, endpoint, prompts
-from tests.run_tools import BillingServer, check_output, rows, start
+from tests.run_tools import IMAGES, BillingServer, check_output, rows, start
+from tests.servers.base import Answer
 from tests.servers.openai_chat import default_chat
 from tests.servers.openai_images import QUALITIES_2
 
@@ -125,19 +127,49 @@ def test_the_budget_may_be_a_setting(row: BackendRow, service: Standin, tirada: 
 
 def test_text_alone_may_eat_the_budget(openai: BillingServer, tirada: Tirada) -> None:
     wanted = (2, TINY, "--dalle", "--role", "artist", "--json")
-    text = Decimal(tirada(*wanted, "--dry-run").json["text_usd"])
-    assert text > 0
-    result = tirada(*wanted, "--budget", text)
+    expected = tirada(*wanted, "--dry-run").json
+    text, image = Decimal(expected["text_usd"]), Decimal(expected["images_usd"]) / 2
+    assert 0 < text < image / 2
+    # Room for the longest answer there can be, but for no image.
+    result = tirada(*wanted, "--budget", image * Decimal("0.9"))
     assert result.code == 5 and result.json["done"] == 0
     assert (openai.chats, openai.billed) == (1, 0)
-    assert openai.total() == Decimal(result.json["cost_usd"]) <= text
+    assert openai.total() == Decimal(result.json["cost_usd"]) <= image
     result = tirada(*wanted, "--budget", text / 10)
     assert result.code == 5 and openai.chats == 1
     assert tirada(20, "--only-prompts", "--role", "artist", "--budget", 0).code == 5 and openai.chats == 1
 
 
+class Modest(BillingServer):
+    """Left to choose, it takes the lowest quality."""
+
+    def answer(self, method: str, path: str, headers: Mapping[str, str], payload: Any) -> Answer:
+        if path.endswith(IMAGES):
+            payload = {**payload, "quality": "low"}
+        return super().answer(method, path, headers, payload)
+
+
+def test_what_is_set_aside_in_vain_is_spent_after_all(tirada: Tirada, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More is set aside for a picture of any quality than most of them cost."""
+    with Modest() as openai:
+        for name, value in endpoint(openai).items():
+            monkeypatch.setenv(name, value)
+        spend_all(openai, tirada)
+
+
+def spend_all(openai: BillingServer, tirada: Tirada) -> None:
+    wanted = (8, TINY, "--dalle", "--option", "quality=auto", "--writer", "composer", "--role", "artist", "--json")
+    dear = Decimal(tirada(*wanted, "--dry-run").json["images_usd"]) / 8
+    result = tirada(*wanted, "--budget", dear * 2, IMAGES_IN_FLIGHT="4")
+    cheap = openai.total() / openai.billed
+    assert cheap < dear / 8
+    # Two fit at first; they cost less, so all the others follow.
+    assert (result.code, result.json["done"]) == (0, 8), result.err
+    assert openai.total() == Decimal(result.json["cost_usd"]) <= dear * 2
+
+
 def test_answers_longer_than_expected_raise_what_is_set_aside(openai: BillingServer, tirada: Tirada) -> None:
-    """The first one can pass the estimate, since nobody knows how much a model will say; no later one does."""
+    """Even of a model that says more than it was given room for."""
     import json
 
     openai.chat = lambda request: json.dumps(default_chat(request)) + " " * 8000

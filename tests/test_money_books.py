@@ -38,6 +38,18 @@ def amounts(rows: list[dict[str, Any]], key: str) -> dict[str, Decimal]:
     return {row[key]: Decimal(row["usd"]) for row in rows}
 
 
+def test_an_info_file_counts_its_images_and_a_run_its_texts_too(services: dict[str, Standin], tirada: Tirada) -> None:
+    openai = services["dalle"].server
+    openai.on_image = {2: Fault(status=500)}
+    report = tirada(2, "96x64", "--dalle", "--prompts", 2, "--role", "artist", "--json").json
+    text, images = openai.total("text"), openai.total("image")
+    assert text > 0 and images > 0
+    infos = check_output(OUTPUT)
+    assert sum(Decimal(info["cost_usd"]) for info in infos) == images
+    shown = tirada("show", report["run_id"], "--json").json
+    assert Decimal(shown["cost_usd"]) == Decimal(report["cost_usd"]) == text + images
+
+
 def test_the_books_agree_with_every_bill(services: dict[str, Standin], tirada: Tirada) -> None:
     openai = services["dalle"].server
     services["flux-api"].server.faults = [at(Fault(status=429, headers={"Retry-After": "0"}), "/v1/flux")]

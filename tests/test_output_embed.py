@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from sd_parsers import Eagerness, ParserManager
 
 from models.contract import GeneratedImage
@@ -32,6 +33,9 @@ XMP = {
 }
 
 
+_SEEN: list[Image.Image] = []
+
+
 def finish(image: Any, fmt: ImageFormat, embed: Embed, size: tuple[int, int] = (64, 48)) -> Prepared:
     generated = GeneratedImage(image=image, width=size[0], height=size[1])
     return prepare(generated, width=size[0], height=size[1], fmt=fmt, metadata=PLAIN, embed=embed)
@@ -39,7 +43,9 @@ def finish(image: Any, fmt: ImageFormat, embed: Embed, size: tuple[int, int] = (
 
 def seen_by_a_stranger(data: bytes) -> Any:
     """What sd-parsers, an independent reader, finds in an image."""
-    return ParserManager(eagerness=Eagerness.FAST).parse(io.BytesIO(data))
+    # It remembers what it read by the address of the image, so that none may take the place of one before it.
+    _SEEN.append(Image.open(io.BytesIO(data)))
+    return ParserManager(eagerness=Eagerness.FAST).parse(_SEEN[-1])
 
 
 def assert_readable(data: bytes) -> None:
@@ -82,8 +88,10 @@ def test_always_embeds_even_into_signed_bytes_and_says_so(fmt: ImageFormat) -> N
     assert result.signed
     assert result.note is not None
     assert "C2PA" in result.note
-    # The manifest stays where it was: it still says where the picture comes from.
-    assert containers.is_signed(result.data, fmt)
+    assert "taken out" in result.note
+    # A signature that does not hold is worse than none.
+    assert not containers.is_signed(result.data, fmt)
+    assert b"fake" not in result.data and b"jumb" not in result.data
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
@@ -146,3 +154,23 @@ def exiftool(path: Path) -> dict[str, Any]:
     (found,) = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert isinstance(found, dict)
     return found
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("scheduler", [None, "Euler a"])
+@pytest.mark.parametrize("seed", [None, 7])
+@pytest.mark.parametrize("steps", [None, 20])
+def test_what_services_do_not_tell_keeps_nobody_from_reading_the_rest(
+    fmt: ImageFormat, steps: int | None, seed: int | None, scheduler: str | None
+) -> None:
+    told = {"steps": steps, "seed": seed, "scheduler": scheduler}
+    metadata = replace(PLAIN, guidance=None, model="gpt-image-2.6-flare", backend="dalle", **told)
+    image = GeneratedImage(image=picture(), width=64, height=48)
+    found = seen_by_a_stranger(prepare(image, width=64, height=48, fmt=fmt, metadata=metadata).data)
+    (sampler,) = found.samplers
+    assert [prompt.value for prompt in sampler.prompts] == [PLAIN.prompt]
+    assert sampler.model.name == "gpt-image-2.6-flare"
+    # Nothing is made up.
+    said = {"scheduler": sampler.name, "seed": sampler.parameters.get("seed"), "steps": sampler.parameters.get("steps")}
+    for name, value in said.items():
+        assert value == ("unknown" if told[name] is None else str(told[name])) or told[name] is value is None

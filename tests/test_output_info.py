@@ -216,6 +216,17 @@ def test_batch_csv_has_a_row_an_image(tmp_path: Path) -> None:
     assert rows[1][5] == ""
 
 
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
+def test_batch_csv_holds_no_formula(tmp_path: Path, start: str) -> None:
+    text = f'{start}HYPERLINK("http://example.com")'
+    write_info(tmp_path, batch(title=text, description=text, metatags=[text], prompt=text))
+    with (tmp_path / "batch.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file, strict=True))[1:]
+    assert rows[0][1:5] == [f"'{text}"] * 4
+    # What programs read stays as it was written.
+    assert read_info(tmp_path).title == text
+
+
 # info.md
 
 

@@ -93,7 +93,7 @@ def test_a_resume_shows_what_is_in_doubt_and_redoes_it(stability: Standin, tirad
     before = done_files()
     result = tirada("resume")
     assert result.code == 0
-    assert "1 images are in doubt" in result.err and "may have cost 0.0300 USD" in result.err
+    assert "1 image is in doubt" in result.err and "may have cost 0.0300 USD" in result.err
     folder = OUTPUT / rows(OUTPUT, "concepts", "position")[1]["folder"]
     assert f"{folder.name}, image 1 (0.03 USD)" in result.err and "asked for again" in result.err
     assert asked(stability) == ["a fox", "an owl", "a hen", "an owl"]
@@ -110,7 +110,7 @@ def test_what_was_in_doubt_twice_may_have_cost_twice(stability: Standin, tirada:
     stability.fail(Fault(cut=True))
     assert tirada("resume").code == 4
     result = tirada("resume")
-    assert result.code == 0 and "1 images are in doubt" in result.err
+    assert result.code == 0 and "1 image is in doubt" in result.err
     assert "may have cost 0.0600 USD" in result.err and "(0.06 USD)" in result.err
     assert stability.bill() == 5 * PRICE
 
@@ -120,7 +120,7 @@ def test_skip_in_doubt_leaves_them(stability: Standin, tirada: Tirada) -> None:
     for _ in range(2):
         result = tirada("resume", "--skip-in-doubt", "--json")
         assert (result.code, result.json["done"], result.json["in_doubt"]) == (4, 2, 1)
-    assert "They are left as they are." in tirada("resume", "--skip-in-doubt").err
+    assert "left as it was:" in tirada("resume", "--skip-in-doubt").err
     assert len(stability.requests()) == 3
     assert [info["status"] for info in check_output(OUTPUT)].count("failed") == 1
     assert tirada("resume", "--json").json["done"] == 3
@@ -334,7 +334,7 @@ def test_a_job_whose_id_was_lost_is_in_doubt(flux: Standin, tirada: Tirada) -> N
     killed = run(*command("--flux-api", "a fox", images=3), kill_at=step, **{**SERIAL, **flux.settings})
     assert killed.code == KILLED and flux.server.billed == 2
     result = tirada("resume")
-    assert "1 images are in doubt" in result.err and "may have cost 0.0300 USD" in result.err
+    assert "1 image is in doubt" in result.err and "may have cost 0.0300 USD" in result.err
     assert result.code == 0 and flux.server.bill == 4 * PRICE
     assert sum(Decimal(call["cost"]) for call in rows(OUTPUT, "calls")) == 4 * PRICE
     check_output(OUTPUT)

@@ -116,14 +116,20 @@ def test_a_bug_while_saving_fails_the_item(
             raise ZeroDivisionError("the bug in prepare")
         return original(*args, **named)
 
-    monkeypatch.setattr(saving, "prepare", prepare)
-    result = render(tirada, 3, SAVE_THREADS="1")
+    with monkeypatch.context() as patch:
+        patch.setattr(saving, "prepare", prepare)
+        result = render(tirada, 3, SAVE_THREADS="1")
     assert result.code == 4
     assert figures(result, "done", "failed") == (2, 1)
     assert "ZeroDivisionError: the bug in prepare" in result.err
-    # What was paid for and could not be saved is kept as it came.
+    # What was paid for and could not be saved is kept as it came, and not paid for again.
     (folder,) = batch_folders(OUTPUT)
     assert len(list(folder.glob(".*.received"))) == 1
+    assert tirada("resume").code == 0 and len(list(folder.glob(".*.received"))) == 1
+    again = tirada("retry", result.json["run_id"], "--json")
+    assert again.code == 0 and again.json["done"] == 3, again.err
+    assert server.asked["image"] == 3 and Decimal(again.json["cost_usd"]) == server.total()
+    check_output(OUTPUT)
 
 
 # --- disks and stores ----------------------------------------------------------------------------------------------
@@ -174,10 +180,34 @@ def test_a_disk_too_full_to_put_the_answer_aside(
         result = render(tirada, 2)
     assert result.code == 1 and "No space left" in result.json["message"]
     assert [call["state"] for call in rows(OUTPUT, "calls")] == ["settled"]
+    assert Decimal(result.json["cost_usd"]) == server.total() and result.json["in_doubt"] == 1
+    # The lost picture is paid twice only by who was told, and the report says so.
+    assert tirada("resume", "--skip-in-doubt", "--json").json["done"] == 1
     again = tirada("resume", "--json")
     assert again.code == 0 and again.json["done"] == 2
-    # The lost picture is paid twice, and the report says so.
     assert server.billed == 3 and Decimal(again.json["cost_usd"]) == server.total()
+
+
+def test_the_books_agree_while_the_store_cannot_be_written(
+    tirada: Tirada, server: BillingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Database.change
+
+    def change(self: Database, work: Any) -> Any:
+        if server.asked["image"] >= 2:
+            raise StoreError("The store cannot be written: database or disk is full.")
+        return original(self, work)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "change", change)
+        assert render(tirada, 4, SAVE_THREADS="1").code == 1
+    costs = tirada("costs", "--json").json
+    [row] = costs["rows"]
+    assert row["usd"] == costs["month_usd"] == tirada("history", "--json").json[0]["cost_usd"]
+    assert Decimal(row["usd"]) >= server.total() > 0
+    again = tirada("resume", "--json")
+    assert again.code == 0 and again.json["done"] == 4
+    check_money(OUTPUT, server)
 
 
 def test_a_folder_that_cannot_be_made_is_told_in_one_line(tirada: Tirada, monkeypatch: pytest.MonkeyPatch) -> None:

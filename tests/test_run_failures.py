@@ -117,6 +117,45 @@ def test_bytes_that_stay_broken_fail_that_image(tirada: Tirada, server: BillingS
     assert Decimal(info["cost_usd"]) == sum(calls)
 
 
+# --- a model that there is not --------------------------------------------------------------------------------------
+
+NO_MODEL = [
+    {"error": {"message": "The model 'nope' does not exist.", "code": "model_not_found", "type": "x", "param": None}},
+    {"object": "error", "message": "The model `nope` does not exist.", "type": "NotFoundError", "code": 404},
+    {"error": {"message": 'model "nope" not found, try pulling it first', "type": "api_error"}},
+    {"error": {"message": "/images: Invalid model name passed in model=nope.", "type": None, "code": "400"}},
+]
+
+
+@pytest.mark.parametrize("status", [400, 404])
+@pytest.mark.parametrize("body", NO_MODEL, ids=["openai", "vllm", "ollama", "litellm"])
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_model_that_is_not_there_ends_the_run_at_once(
+    tirada: Tirada, server: BillingServer, number: int, body: Any, status: int
+) -> None:
+    """Also where the service worked before: no other image would fare better."""
+    server.on_image = dict.fromkeys(range(number, 20), Fault(status=status, body=body))
+    result = render(tirada, 6, "--model", "gpt-image-2")
+    assert result.code == 3, result.err
+    assert server.asked["image"] == number
+    assert figures(result, "status", "done", "failed") == ("stopped", number - 1, 0)
+    assert "Check the model name and the base URL." in result.out
+
+
+def test_a_model_that_only_the_endpoint_could_know_costs_few_texts(tirada: Tirada, server: BillingServer) -> None:
+    result = tirada(1, TINY, "--dalle", "--model", "nope", "--prompts", 40, "--writer", "gpt", "--json", "--yes")
+    assert result.code == 3, result.err
+    assert server.asked["image"] == 1 and server.chats < 12
+
+
+def test_openai_itself_is_never_asked_for_a_model_it_has_not(tirada: Tirada, server: BillingServer) -> None:
+    settings = {"OPENAI_IMAGES_BASE_URL": "https://api.openai.com/v1", "OPENAI_IMAGES_API_KEY": "sk-0123456789abcdef"}
+    result = tirada(1, TINY, "--dalle", "--model", "nope", "--writer", "gpt", **settings)
+    assert result.code in (2, 3)
+    assert "There is no image model 'nope'." in result.err
+    assert server.requests == []
+
+
 # --- errors that stay -----------------------------------------------------------------------------------------------
 
 
@@ -273,7 +312,13 @@ def test_one_idea_that_cannot_be_written_spoils_no_other(tirada: Tirada, server:
     assert result.code == 4
     assert figures(result, "done", "failed", "concepts_written", "concepts_failed") == (4, 2, 2, 1)
     assert result.json["failures"] == [
-        {"concept": 1, "image": None, "error": "bad_answer", "message": result.json["failures"][0]["message"]}
+        {
+            "concept": 2,
+            "folder": None,
+            "image": None,
+            "error": "bad_answer",
+            "message": result.json["failures"][0]["message"],
+        }
     ]
     assert len(check_output(OUTPUT)) == 2
     assert server.billed == 4 and Decimal(result.json["cost_usd"]) == server.total()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
@@ -28,6 +30,7 @@ from tests.run_tools import (
     run_row,
     start,
     until,
+    write_role,
 )
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -186,6 +189,7 @@ def test_killed_while_images_are_made(server: BillingServer) -> None:
     until(lambda: sum(row["state"] == "done" for row in rows(OUTPUT, "images")) == 3, "three images saved")
     before = hashes()
     assert child.kill().code == KILLED
+    assert "cut off" in run("history", server=server).out
     server.gate.set()
     result = run("resume", "--json", server=server)
     assert result.code == 0, result.err
@@ -198,6 +202,32 @@ def test_killed_while_images_are_made(server: BillingServer) -> None:
     assert calls == {"settled": 8, "in_doubt": 3}
     assert Decimal(report["cost_usd"]) == Decimal(info["cost_usd"])
     assert Decimal(report["cost_usd"]) == sum(Decimal(call["cost"]) for call in rows(OUTPUT, "calls"))
+
+
+@pytest.mark.parametrize("kill", ["before", "after"])
+def test_prompts_with_odd_characters_are_found_again(kill: str) -> None:
+    """A file does not give back every character as it was written."""
+    role = write_role(Path("data"), "artist", ["a lamp by the sea", "a boat", "a hill"]) / "roles" / "artist.toml"
+    role.write_text(role.read_text().replace(" {style}", r"\r\n{style}\u0000\u000b\rend"))
+    step = KillAt("tirada.engine.writing:append_rows", after=kill == "after")
+    arguments = ("3", "--only-prompts", "--writer", "composer", "--role", "artist")
+    assert run(*arguments, kill_at=step, DATA_DIR="data").code == KILLED
+    if kill == "after":
+        # As an earlier version stored them.
+        with contextlib.closing(sqlite3.connect(OUTPUT / "tirada.db")) as connection:
+            connection.execute("UPDATE concepts SET prompt = replace(prompt, 'end', char(0) || 'end')")
+            connection.commit()
+    assert run("resume", "--json", DATA_DIR="data").json["done"] == 3
+    found = [(row["title"], row["prompt"]) for row in read_csv(CSV)]
+    assert len(found) == 3 and not any("\0" in prompt or "\r" in prompt for _, prompt in found)
+    stored = [(row["title"], row["prompt"].replace("\0", "")) for row in rows(OUTPUT, "concepts", "position")]
+    assert stored == found
+
+
+def test_a_command_line_that_is_no_text() -> None:
+    assert run("1", "--only-prompts", "--writer", "composer", "--theme", "caf\udce9\rroyal").code == 0
+    (row,) = read_csv(CSV)
+    assert "\ufffd" in row["prompt"] and rows(OUTPUT, "concepts")[0]["prompt"] == row["prompt"]
 
 
 def test_the_resumed_run_says_what_is_in_doubt(server: BillingServer) -> None:

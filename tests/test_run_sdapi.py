@@ -148,7 +148,7 @@ def test_twice_stops_the_server_too(tirada: Tirada, server: SdWebui) -> None:
     result = child.wait()
     assert result.code == 130 and "Traceback" not in result.err, result.err
     assert server.interruptions == 1 and server.made == 0
-    assert run_row(OUTPUT)["status"] == "running"
+    assert run_row(OUTPUT)["status"] == "interrupted"
     # The half-rendered picture was thrown away, and is made anew.
     assert tirada("resume", "--json").json["done"] == 3
     assert server.made == 3

@@ -51,7 +51,7 @@ class DalleBackend:
         needs_model: bool = False,
         key_setting: str = "OPENAI_API_KEY",
     ) -> None:
-        """``timeout`` is the longest silence in seconds; ``base_url`` None is OpenAI itself.
+        """``timeout`` is in seconds, for a whole answer; ``base_url`` None is OpenAI itself.
 
         ``free``: the user says that this endpoint costs nothing. ``needs_model``: our default model means nothing
         there. ``key_setting`` is where the key comes from, for messages.

@@ -59,7 +59,7 @@ class FluxApiBackend:
         max_in_flight: int = IN_FLIGHT,
         poll_seconds: float = 1.0,
     ) -> None:
-        """``timeout`` is the longest silence in seconds, and the longest ``generate`` waits for a job."""
+        """``timeout`` is in seconds, for a whole answer and the longest ``generate`` waits for a job."""
         self.capabilities = Capabilities(
             summary="FLUX over the Black Forest Labs service, paid by the image; seeds and reference images",
             paid=True,

@@ -1,6 +1,7 @@
 """The one seam to hosted services other than OpenAI: a session, and its exceptions and statuses as our errors.
 
-Invariant: every request is sent at most once, every answer has a byte cap, and no message holds a key.
+Invariant: every request is sent at most once, every answer has a byte cap and a time by which it is there whole, and no
+message holds a key.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from requests import Response, Session
     from requests.exceptions import RequestException
 
-#: Seconds to connect; the time to answer is the caller's.
+#: Seconds to connect; the time for the whole answer is the caller's.
 CONNECT = 10.0
 #: No answer and no image is larger.
 ANSWER_MAX = 128 * 1024 * 1024
@@ -73,10 +74,13 @@ class HttpApi:
         timeout: float,
         connections: int = 8,
     ) -> None:
-        """Raises SetupError for a base URL that is none. Values of ``headers`` are secrets and are never shown."""
+        """Raises SetupError for a base URL that is none. Values of ``headers`` are secrets and are never shown.
+
+        ``timeout`` is in seconds, from the moment a request has left until its answer is there whole.
+        """
         if not is_url(base_url):
             raise _no_base_url(base_url)
-        from requests.adapters import HTTPAdapter
+        from models.backends.deadline import TimedAdapter
 
         for value in headers.values():
             register(value, value.removeprefix("Bearer "))
@@ -88,7 +92,7 @@ class HttpApi:
         self._session = _session()
         # Neither proxies nor .netrc: a key goes to the service and nowhere else.
         self._session.trust_env = False
-        adapter = HTTPAdapter(pool_connections=connections, pool_maxsize=connections + 4, max_retries=0)
+        adapter = TimedAdapter(pool_connections=connections, pool_maxsize=connections + 4, max_retries=0)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
 

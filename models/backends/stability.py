@@ -96,7 +96,7 @@ class StabilityBackend:
         timeout: float = 300,
         max_in_flight: int = IN_FLIGHT,
     ) -> None:
-        """``timeout`` is the longest silence in seconds; ``base_url`` None is Stability itself."""
+        """``timeout`` is in seconds, for a whole answer; ``base_url`` None is Stability itself."""
         self.capabilities = Capabilities(
             summary="Stability's image models at a flat price per image; seeds, negative prompts, styles",
             paid=True,

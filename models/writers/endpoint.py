@@ -122,9 +122,10 @@ class Endpoint:
         """
         dialect = self._dialect
         while True:
-            parameters = self._parameters(dialect, concepts, roomier, parts)
+            room = self._room(dialect, concepts) << roomier
+            parameters = self._parameters(dialect, room, parts)
             try:
-                answer = self._send(messages, parameters, concepts)
+                answer = self._send(messages, parameters, room)
             except ModelError as error:
                 weaker = dialect.weaker(refused_parameter(error.__cause__, parameters))
                 if weaker is None:
@@ -140,12 +141,14 @@ class Endpoint:
         if client is not None:
             client.close()
 
-    def _send(self, messages: list[Message], parameters: dict[str, Any], concepts: int) -> Answer:
+    def _send(self, messages: list[Message], parameters: dict[str, Any], room: int) -> Answer:
+        """One call. What is set aside for it is the most it can cost: the answer may fill its ``room`` (tokens)."""
         import httpx2
         import openai
 
         client = self._connect()
-        estimate = self.estimate(sum(tokens_of(message["content"]) + 4 for message in messages), concepts)
+        asked = sum(tokens_of(message["content"]) + 4 for message in messages)
+        estimate = self._cost({"input": asked, "output": room})
         call = self._meter.reserve(kind="text", model=self.model, estimate=estimate)
         create: Any = client.chat.completions.create
         cost: Decimal | None = None
@@ -156,6 +159,9 @@ class Endpoint:
             usage = _usage(reply)
             cost = self._cost(usage)
             answer = _read(reply, self._what)
+            if usage is None:
+                # Nobody counted: about as many tokens as the texts have.
+                cost = self._cost({"input": asked, "output": tokens_of(answer.text)})
             error = Refused(f"{self._what}: {_line(answer.refusal)}") if answer.refusal else None
             return answer
         except (openai.OpenAIError, httpx2.RequestError, ValueError) as exc:
@@ -176,10 +182,13 @@ class Endpoint:
                 )
             return self._client
 
-    def _parameters(self, dialect: Dialect, concepts: int, roomier: int, parts: dict[str, Any]) -> dict[str, Any]:
+    def _room(self, dialect: Dialect, concepts: int) -> int:
+        """The most tokens an answer may have."""
+        return MOST_OUTPUT * concepts + (MOST_THINKING if self._thinks(dialect) else 0)
+
+    def _parameters(self, dialect: Dialect, room: int, parts: dict[str, Any]) -> dict[str, Any]:
         """Everything but model and messages. No temperature: thinking models refuse it, and the briefs vary enough."""
-        room = MOST_OUTPUT * concepts + (MOST_THINKING if self._thinks(dialect) else 0)
-        wanted: dict[str, Any] = {"max_completion_tokens": room << roomier, "reasoning_effort": self._effort}
+        wanted: dict[str, Any] = {"max_completion_tokens": room, "reasoning_effort": self._effort}
         parameters = {name: value for name, value in wanted.items() if value and name not in dialect.dropped}
         if dialect.format == "schema":
             schema = {"name": "concepts", "strict": True, "schema": schema_of(parts)}
@@ -296,6 +305,8 @@ def _usage(reply: ChatCompletion) -> dict[str, int] | None:
     if counted is None:
         return None
     asked, said = _count(counted, "prompt_tokens"), _count(counted, "completion_tokens")
+    if not asked and not said:
+        return None
     cached = min(asked, _count(getattr(counted, "prompt_tokens_details", None), "cached_tokens"))
     return {"input": asked - cached, "cached": cached, "output": said}
 

@@ -46,8 +46,9 @@ class Fault:
     ``status`` answers with that status and the service's own error for it (``code`` picks another one) instead of doing
     the work. ``body`` replaces the answer: with a status of 400 or more, or none of the work is done; else it is done
     (and billed) first. ``cut`` does the work, then closes the connection without a word; ``truncate`` closes it after
-    half of the body, ``stall`` says nothing for so many seconds then. ``delay`` waits so many seconds before answering.
-    ``path`` limits the fault to requests whose path contains it, ``method`` to those of that method.
+    half of the body, ``stall`` says nothing for so many seconds then; ``drip`` sends the body byte by byte, with so
+    many seconds between them. ``delay`` waits so many seconds before answering. ``path`` limits the fault to requests
+    whose path contains it, ``method`` to those of that method.
     """
 
     status: int | None = None
@@ -58,6 +59,7 @@ class Fault:
     cut: bool = False
     truncate: bool = False
     stall: float = 0.0
+    drip: float = 0.0
     delay: float = 0.0
     path: str = ""
     method: str = ""
@@ -105,6 +107,10 @@ class Service:
         """Serve until the process is interrupted."""
         self._thread.join()
 
+    def pause(self, seconds: float) -> bool:
+        """Wait so long; True when the stand-in stops meanwhile."""
+        return self._stopping.wait(seconds)
+
     def answer(self, method: str, path: str, headers: Mapping[str, str], payload: Any) -> Answer:
         """What the service answers when nothing goes wrong."""
         raise NotImplementedError
@@ -119,10 +125,6 @@ class Service:
             return json.loads(body) if body else None
         except ValueError:
             return None
-
-    def pause(self, seconds: float) -> None:
-        """Wait, but not beyond the end of the stand-in."""
-        self._stopping.wait(seconds)
 
     def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[Answer, Fault | None]:
         """One request from record to answer; the fault, if any, still has its say on how the answer travels."""
@@ -214,7 +216,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         stall = 0.0 if fault is None else fault.stall
-        self._send(answer, half=fault is not None and (fault.truncate or stall > 0))
+        half = fault is not None and (fault.truncate or stall > 0)
+        self._send(answer, half=half, drip=fault.drip if fault is not None else 0.0)
         if stall:
             self.server.service.pause(stall)
 
@@ -224,7 +227,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.do_POST()
 
-    def _send(self, answer: Answer, *, half: bool) -> None:
+    def _send(self, answer: Answer, *, half: bool, drip: float) -> None:
         lines = [f"HTTP/1.1 {answer.status} {_phrase(answer.status)}", f"Content-Length: {len(answer.body)}"]
         lines.append(f"Content-Type: {answer.content_type}")
         lines += [f"{name}: {value}" for name, value in answer.headers.items()]
@@ -235,7 +238,13 @@ class _Handler(BaseHTTPRequestHandler):
         if half:
             body = body[: len(body) // 2]
             self.close_connection = True
-        if len(body) <= SMALL:
+        if drip:
+            self.wfile.write(head)
+            for at in range(len(body)):
+                self.wfile.write(body[at : at + 1])
+                if self.server.service.pause(drip):
+                    return
+        elif len(body) <= SMALL:
             self.wfile.write(head + body)
         else:
             self.wfile.write(head)

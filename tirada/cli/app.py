@@ -38,6 +38,8 @@ EPILOG = f"Other commands (--help after each says more):\n\n\b\n{OTHERS}"
 
 #: Options of Typer's own about completion in the shell.
 COMPLETION = {"--install-completion", "--show-completion"}
+#: What the program is called where it is installed.
+INSTALLED = "tirada"
 
 
 def make_app(arguments: list[str]) -> typer.Typer:
@@ -88,11 +90,14 @@ def _root(
 ROOT_OPTIONS = {"--version", *COMPLETION}
 
 
-def complete_arguments(arguments: list[str]) -> list[str]:
+def complete_arguments(arguments: list[str], program: str) -> list[str]:
     """Put the default command's name in front where none is given; raises UsageError for a misspelt one."""
     if not arguments:
         return ["batch", "--help"]
     first = arguments[0]
+    if first in COMPLETION and program != INSTALLED:
+        # A shell completes what stands first, and that is python.
+        raise UsageError(f"Only the installed command can be completed: pip install -e . and then `tirada {first}`.")
     if first in COMMANDS or first in ROOT_OPTIONS:
         return arguments
     if first.startswith("-") or first[:1].isdigit():

@@ -9,6 +9,7 @@ import typer
 
 from tirada.cli.options import (
     BudgetOption,
+    DryRunOption,
     JsonOption,
     OutputOption,
     QuietOption,
@@ -21,6 +22,7 @@ from tirada.cli.options import (
     parse_pairs,
     with_backend_flags,
 )
+from tirada.errors import UsageError
 
 EXAMPLES = """\
 \b
@@ -61,7 +63,12 @@ def command(
     theme: Annotated[str, typer.Option("--theme", metavar="TEXT", help="What it is all about.")] = "",
     language: Annotated[
         str | None,
-        typer.Option("--language", metavar="CODE", callback=check_language, help="Language of titles and tags."),
+        typer.Option(
+            "--language",
+            metavar="CODE",
+            callback=check_language,
+            help="Language of titles and tags; of the file, with --from.",
+        ),
     ] = None,
     writer: Annotated[
         Literal["gpt", "composer"] | None,
@@ -130,7 +137,7 @@ def command(
     budget: BudgetOption = None,
     yes: YesOption = False,
     output: OutputOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made and what it costs.")] = False,
+    dry_run: DryRunOption = False,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -139,6 +146,7 @@ def command(
     from tirada.cli.drive import drive
     from tirada.cli.setup import Setup
     from tirada.engine.plan import ReadyConcept
+    from tirada.output.text import one_line
     from tirada.settings import load_settings
     from tirada.workflows.batch import BatchOptions, plan_batch, plan_from_file
 
@@ -151,7 +159,7 @@ def command(
         prompts=prompts,
         only_prompts=only_prompts,
         roles=[role] if role else [],
-        theme=" ".join(theme.split()),
+        theme=one_line(theme),
         language=language or settings.writer_language,
         model=model,
         seed=seed,
@@ -184,6 +192,9 @@ def command(
         setup.choose_writer(writer, options.language)
         plan = setup.choose_roles(plan_batch(options))
     else:
+        for name, value in (("--role", role), ("--theme", theme.strip()), ("--writer", writer)):
+            if value:
+                raise UsageError(f"{name} makes no sense with --from: its prompts are written already.")
         plan, ready = plan_from_file(options, setup.read_concepts(source), source)
     setup.check(plan, ready)
     leave(drive(setup, plan, ready, dry_run=dry_run, yes=yes, as_json=json, quiet=quiet))

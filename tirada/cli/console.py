@@ -5,10 +5,12 @@ Invariant: nothing is printed that has not gone through ``redact``.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from models.redaction import redact
 
@@ -26,8 +28,22 @@ def result_json(data: Mapping[str, Any] | Sequence[Any]) -> None:
 def note(text: str) -> None:
     """A line about the work, on stderr."""
     # A closed stderr is None, and print would take stdout instead.
-    if sys.stderr is not None:
+    if sys.stderr is None:
+        return
+    try:
         print(redact(text), file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        # Nobody listens any more; the work goes on all the same.
+        let_go(sys.stderr)
+
+
+def let_go(stream: TextIO | None) -> None:
+    """Have what is still in the stream, and all that follows, go nowhere: its reader has left."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        assert stream is not None
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def warn(text: str) -> None:

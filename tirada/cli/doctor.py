@@ -12,17 +12,22 @@ import typer
 
 from models import registry
 from models.errors import ModelError, SetupError
+from models.registry import BackendRow
 from tirada.cli import console
 from tirada.cli.options import OutputOption, leave
 from tirada.cli.status import ExitStatus
 from tirada.errors import TiradaError
+from tirada.output.text import counted
 
 if TYPE_CHECKING:
-    from models.contract import LocalModel
+    from models.catalog import ModelRow
+    from models.contract import LocalModel, Role
     from tirada.cli.setup import Setup
 
 #: Models that retire within so many days are worth a warning.
 SOON_DAYS = 60
+#: A list of a role with fewer entries repeats itself early.
+ENTRIES_WANTED = 30
 Finding = tuple[Literal["ok", "warning", "problem"], str]
 
 
@@ -71,14 +76,38 @@ def _writer(setup: Setup) -> Iterator[Finding]:
 
 def _models(setup: Setup) -> Iterator[Finding]:
     catalog = setup.catalog
-    yield "ok", f"Catalog of {catalog.updated}, {len(catalog.rows())} models"
-    for row in catalog.retiring(SOON_DAYS):
-        days = (row.retires - catalog.today).days if row.retires else 0
-        yield "warning", f"{row.id} retires on {row.retires}, in {days} days; use {row.use}"
-    for name, kind in ((setup.settings.dalle_model, "image"), (setup.settings.writer_model, "text")):
-        row_or_none = catalog.find(kind, name) if name else None  # type: ignore[arg-type]
-        if row_or_none is not None and row_or_none.retired(catalog.today):
-            yield "problem", f"{name} was retired on {row_or_none.retires}; use {row_or_none.use}"
+    yield "ok", f"Catalog of {catalog.updated}, {counted(len(catalog.rows()), 'model')}"
+    for row, why in _used(setup):
+        days = SOON_DAYS + 1 if row.retires is None else (row.retires - catalog.today).days
+        if row.retired(catalog.today):
+            yield "problem", f"{row.id} was retired on {row.retires}, and {why}; use {row.use}"
+        elif days <= SOON_DAYS:
+            yield (
+                "warning",
+                f"{row.id} retires on {row.retires}, in {counted(days, 'day')}, and {why}; use {row.use}",
+            )
+
+
+def _used(setup: Setup) -> Iterator[tuple[ModelRow, str]]:
+    """The models that these settings lead to, and how; `models` lists all there are, with their retirement dates."""
+    catalog, settings = setup.catalog, setup.settings
+    for backend in registry.rows():
+        names = [name for name in backend.settings if name.endswith("_MODEL")]
+        for name in names:
+            if (value := settings.value(name)) and (named := catalog.find("image", value)):
+                yield named, f"{name} names it"
+        ready = backend.name == settings.backend or (backend.settings and settings.value(backend.settings[0]))
+        if ready and not any(settings.value(name) for name in names):
+            yield from ((row, f"{backend.flag} uses it") for row in catalog.rows("image") if _default_of(row, backend))
+    if settings.writer_model:
+        if named := catalog.find("text", settings.writer_model):
+            yield named, "WRITER_MODEL names it"
+    elif setup.writer_name == "gpt":
+        yield from ((row, "the GPT writer uses it") for row in catalog.rows("text") if row.default and not row.backend)
+
+
+def _default_of(row: ModelRow, backend: BackendRow) -> bool:
+    return row.default and row.backend == backend.name
 
 
 def _local(setup: Setup) -> Iterator[Finding]:
@@ -106,9 +135,22 @@ def _roles(setup: Setup) -> Iterator[Finding]:
         yield "problem", str(exc)
         return
     examples = sum(len(role.examples) for role in roles)
-    yield "ok", f"{len(roles)} roles, {examples} few-shot examples"
+    yield "ok", f"{counted(len(roles), 'role')}, {counted(examples, 'few-shot example')}"
     for problem in setup.library.problems:
         yield "warning", str(problem)
+    for role in roles:
+        if thin := _thin(role):
+            yield "warning", f"Role {role.name}: {thin}"
+
+
+def _thin(role: Role) -> str:
+    """What a role has too little of to keep a large batch varied; nothing where it has enough."""
+    lists = {name: entries for name, entries in role.lists.items() if len(entries) < ENTRIES_WANTED}
+    short = [f"{len(entries)} in {name}" for name, entries in lists.items()]
+    wanting = [f"fewer than {ENTRIES_WANTED} entries to choose from ({', '.join(short)})"] if short else []
+    if not role.examples:
+        wanting.append(f"no few-shot examples (tuning/{role.name}.jsonl)")
+    return f"{' and '.join(wanting)}: its ideas will be more alike than those of others" if wanting else ""
 
 
 def _output(setup: Setup) -> Iterator[Finding]:
@@ -135,6 +177,9 @@ def _output(setup: Setup) -> Iterator[Finding]:
     finally:
         store.close()
     if open_runs:
-        yield "warning", f"{len(open_runs)} unfinished runs; the newest: python main.py resume {open_runs[0]}"
+        yield (
+            "warning",
+            f"{counted(len(open_runs), 'unfinished run')}; the newest: python main.py resume {open_runs[0]}",
+        )
     else:
         yield "ok", "No unfinished run"

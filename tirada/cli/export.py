@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from tirada.cli import console
-from tirada.cli.options import JsonOption, OutputOption, QuietOption
+from tirada.cli.options import JsonOption, OutputOption, QuietOption, parse_folder
 from tirada.errors import NotFound, UsageError
+from tirada.output.text import counted
 
 if TYPE_CHECKING:
     from tirada.cli.setup import Setup
@@ -29,7 +30,13 @@ def command(
     ],
     to: Annotated[
         Path | None,
-        typer.Option("--to", metavar="PATH", help="New folder for it.", show_default="a new one in OUTPUT/exports"),
+        typer.Option(
+            "--to",
+            metavar="PATH",
+            parser=parse_folder,
+            help="New folder for it.",
+            show_default="a new one in OUTPUT/exports",
+        ),
     ] = None,
     category: Annotated[
         int | None, typer.Option("--category", min=1, max=21, metavar="N", help="Adobe's number of a category.")
@@ -64,7 +71,7 @@ def command(
     console.result(str(done.folder))
     for text in done.notes:
         setup.say(text)
-    setup.say(f"{done.images} images, described in {', '.join(done.tables)}.")
+    setup.say(f"{counted(done.images, 'image')}, described in {', '.join(done.tables)}.")
 
 
 def _folders(setup: Setup, names: list[str]) -> Iterator[Path]:

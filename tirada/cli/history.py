@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from tirada.cli import console
 from tirada.cli.options import OutputOption
+from tirada.output.text import counted
 
 
 def command(
@@ -17,12 +19,14 @@ def command(
 ) -> None:
     """List what was made, the newest first."""
     from tirada.cli.setup import Setup
+    from tirada.engine.run import status_now
     from tirada.settings import load_settings
     from tirada.store.queries import list_runs
 
-    store = Setup(load_settings(), output=output).open_existing_store()
+    setup = Setup(load_settings(), output=output)
+    store = setup.open_existing_store()
     try:
-        rows = list_runs(store, limit)
+        rows = [{**row, "status": status_now(setup.output, row)} for row in list_runs(store, limit)]
     finally:
         store.close()
     if json:
@@ -39,10 +43,16 @@ def command(
                 row["id"],
                 row["created_at"][:16].replace("T", " "),
                 row["status"],
-                f"{row['done']}/{row['images']} images" if row["images"] else f"{row['concepts']} prompts",
+                _made(row),
                 f"{row['cost_usd']:.4f}" if row["cost_usd"] else "-",
                 row["command"],
             )
             for row in rows
         ],
     )
+
+
+def _made(row: Mapping[str, Any]) -> str:
+    if row["images"] or row["plan"]["images"]:
+        return f"{row['done']}/{counted(row['images'], 'image')}"
+    return counted(row["concepts"], "prompt")

@@ -36,9 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.error("Interrupted.")
         return ExitStatus.CTRL_C
     except BrokenPipeError:
-        # Whoever read our output has seen enough; the rest has nowhere to go.
-        sys.stdout = None
-        return ExitStatus.FAILED
+        # Whoever read our output has seen enough.
+        console.let_go(sys.stdout)
+        return ExitStatus.READER_GONE
     except (TiradaError, ModelError) as exc:
         console.error(str(exc))
         return exit_code_for(exc)
@@ -76,11 +76,16 @@ def _program(arguments: list[str]) -> int:
 
     if arguments and re.fullmatch(r"-\d+", arguments[0]):
         raise UsageError(f"COUNT must be 1 to 100,000, not {arguments[0]}.")
-    arguments = complete_arguments(arguments)
+    program = _program_name()
+    arguments = complete_arguments(arguments, program)
+    stdout = sys.stdout
     try:
-        code = make_app(arguments)(arguments, prog_name=_program_name(), standalone_mode=True)
+        code = make_app(arguments)(arguments, prog_name=program, standalone_mode=True)
     except SystemExit as exc:
         code = exc.code
+        if sys.stdout is not stdout:
+            # Typer puts another in its place where whoever read our output has left.
+            code = ExitStatus.READER_GONE
     return code if isinstance(code, int) else ExitStatus.DONE if code is None else ExitStatus.FAILED
 
 

@@ -31,14 +31,25 @@ def parse_usd(value: str) -> Decimal:
     return amount
 
 
+def parse_folder(value: str) -> Path:
+    """A folder; raises typer.BadParameter for an empty name, which Path would take for the current folder."""
+    if not value.strip():
+        raise typer.BadParameter("the name of the folder is empty; . is the current folder")
+    return Path(value)
+
+
 OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="PATH", help="Folder to write into.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="PATH", parser=parse_folder, help="Folder to write into.", show_default=False
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON report on stdout.")]
 BudgetOption = Annotated[
     Decimal | None,
     typer.Option("--budget", metavar="USD", parser=parse_usd, help="Spend no more than this.", show_default=False),
 ]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be made and what it costs.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Agree to what the run is expected to cost.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
 

@@ -6,9 +6,10 @@ Invariant: a listener never fails a run and never prints to stdout.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tirada.cli import console
 from tirada.engine.events import (
@@ -26,6 +27,7 @@ from tirada.engine.events import (
     Stopping,
 )
 from tirada.engine.plan import Plan
+from tirada.output.text import counted
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -56,7 +58,27 @@ class Pace:
 
 
 class Silent:
-    """Says nothing."""
+    """Says nothing; those that do say what they said, so that the report at the end need not say it again."""
+
+    def __init__(self) -> None:
+        #: Why the run stops, once that was said.
+        self.stopped = ""
+        # (folder, place in it) of images, and ("", place in the run) of concepts, both from 1.
+        self._failed: set[tuple[str, int]] = set()
+
+    def failure(self, row: Mapping[str, Any]) -> bool:
+        """Was this failure of the store said?"""
+        image = row["image"]
+        return (("", row["concept"]) if image is None else (row["folder"], image)) in self._failed
+
+    def _keep(self, event: Event) -> None:
+        match event:
+            case ConceptFailed(position=position):
+                self._failed.add(("", position + 1))
+            case ImageFailed(folder=folder, position=position):
+                self._failed.add((folder.name, position))
+            case Stopping(message=message):
+                self.stopped = message
 
     def __enter__(self) -> Self:
         return self
@@ -74,6 +96,7 @@ class Lines(Silent):
     """A line for what matters, and one now and then about how far the run is; for logs and cron mails."""
 
     def __init__(self, plan: Plan) -> None:
+        super().__init__()
         self._plan = plan
         self._wanted = 0
         self._done = 0
@@ -90,6 +113,7 @@ class Lines(Silent):
             self._done += event.rows
         if (line := describe(event)) is not None:
             console.note(line)
+            self._keep(event)
         elif time.monotonic() - self._last >= HEARTBEAT:
             pace = self._pace.said(self._wanted - self._done)
             console.note(f"{self._done} of {self._wanted} done{pace and f', {pace}'}")
@@ -112,7 +136,7 @@ def describe(event: Event) -> str | None:
         case Retrying(what=what, wait=wait, attempt=attempt, message=message):
             return f"{what}: try {attempt} in {wait:.1f} s ({message})"
         case FolderDone(path=path, done=done, failed=failed):
-            return f"{path}: {done} images" + (f", {failed} failed" if failed else "")
+            return f"{path}: {counted(done, 'image')}" + (f", {failed} failed" if failed else "")
         case Stopping(message=message):
             return f"Stopping. {message}"
     return None
@@ -130,6 +154,7 @@ class Bars(Silent):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        super().__init__()
         self._plan = plan
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -182,3 +207,4 @@ class Bars(Silent):
                 return
         if (line := describe(event)) is not None:
             self._progress.console.print(escape(line), highlight=False, soft_wrap=True)
+            self._keep(event)

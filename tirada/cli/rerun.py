@@ -10,6 +10,7 @@ import typer
 from tirada.cli import console
 from tirada.cli.options import (
     BudgetOption,
+    DryRunOption,
     JsonOption,
     OutputOption,
     QuietOption,
@@ -34,7 +35,7 @@ def command(
     budget: BudgetOption = None,
     yes: YesOption = False,
     output: OutputOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made and what it costs.")] = False,
+    dry_run: DryRunOption = False,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 import typer
 
 from tirada.cli import console
-from tirada.cli.options import BudgetOption, JsonOption, OutputOption, QuietOption, leave
+from tirada.cli.options import BudgetOption, DryRunOption, JsonOption, OutputOption, QuietOption, leave
 from tirada.errors import UsageError
+from tirada.output.text import counted
+
+NOTHING = "Nothing to resume: every run has come to its end."
 
 
 def command(
@@ -22,11 +24,12 @@ def command(
     ] = False,
     budget: BudgetOption = None,
     output: OutputOption = None,
+    dry_run: DryRunOption = False,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
     """Finish an interrupted run, or all of them."""
-    from tirada.cli.drive import resume, resume_all
+    from tirada.cli.again import Wishes, take_up, take_up_all
     from tirada.cli.setup import Setup
     from tirada.engine.run import is_going
     from tirada.settings import load_settings
@@ -39,21 +42,30 @@ def command(
     store = setup.open_existing_store()
     try:
         open_runs = resumable(store)
-        if run is None and not open_runs:
-            console.note("Nothing to resume: every run has come to its end.")
-            return
-        go_on = partial(resume, budget=budget, skip_in_doubt=skip_in_doubt, as_json=json, quiet=quiet)
+        wishes = Wishes(budget=budget, skip_in_doubt=skip_in_doubt, dry_run=dry_run, as_json=json, quiet=quiet)
         if everything:
-            leave(resume_all(setup, store, list(reversed(open_runs)), go_on))
+            if not open_runs:
+                setup.say(NOTHING)
+            code, facts = take_up_all(setup, store, list(reversed(open_runs)), wishes)
+            if json:
+                console.result_json(facts)
+            leave(code)
+            return
+        if run is None and not open_runs:
+            console.note(NOTHING)
             return
         idle = [one for one in open_runs if not is_going(setup.output, one)]
         if run is None and not idle:
-            console.note(f"Nothing to resume: {len(open_runs)} runs are still going in other processes.")
+            going = counted(len(open_runs), "run is", "runs are")
+            console.note(f"Nothing to resume: {going} still going in another process.")
             return
         row = find_run(store, run or idle[0])
         if row["id"] not in open_runs:
             console.note(f"Run {row['id']} has come to its end ({row['status']}); nothing is missing.")
             return
-        leave(go_on(setup, store, row))
+        code, facts = take_up(setup, store, row, wishes)
+        if json:
+            console.result_json(facts)
+        leave(code)
     finally:
         store.close()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from tirada.cli import console
 from tirada.cli.options import (
     BudgetOption,
+    DryRunOption,
     JsonOption,
     OutputOption,
     QuietOption,
@@ -26,14 +27,21 @@ def command(
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME", help="Another model.", show_default="the same")
     ] = None,
+    on_refusal: Annotated[
+        Literal["skip", "rewrite"] | None,
+        typer.Option(
+            "--on-refusal", help="Skip the image, or rewrite the idea once.", show_default="as the run had it"
+        ),
+    ] = None,
     budget: BudgetOption = None,
     yes: YesOption = False,
     output: OutputOption = None,
+    dry_run: DryRunOption = False,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
     """Try again what failed or was refused, also with another backend."""
-    from tirada.cli.drive import resume
+    from tirada.cli.again import Wishes, take_up
     from tirada.cli.setup import Setup
     from tirada.settings import load_settings
     from tirada.store.queries import find_run, resumable
@@ -46,19 +54,20 @@ def command(
         if not store.failures(row["id"], 1) and row["id"] not in resumable(store):
             console.note(f"Nothing of run {row['id']} failed.")
             return
-        leave(
-            resume(
-                setup,
-                store,
-                row,
-                retry=True,
-                backend=chosen_backend(ctx),
-                model=model,
-                budget=budget,
-                yes=yes,
-                as_json=json,
-                quiet=quiet,
-            )
+        wishes = Wishes(
+            retry=True,
+            backend=chosen_backend(ctx),
+            model=model,
+            on_refusal=on_refusal,
+            budget=budget,
+            yes=yes,
+            dry_run=dry_run,
+            as_json=json,
+            quiet=quiet,
         )
+        code, facts = take_up(setup, store, row, wishes)
+        if json:
+            console.result_json(facts)
+        leave(code)
     finally:
         store.close()

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tirada.cli import console
+from tirada.output.text import counted
 
 
 def command(
@@ -31,9 +32,9 @@ def command(
         console.result(f"{role.name}: {role.title}\n{role.description}\n")
         console.result(f"Template: {role.template}\nNegative: {role.negative}\n")
         for key, entries in role.lists.items():
-            console.result(f"{key}, {len(entries)} entries, e.g. {'; '.join(entries[:3])}")
+            console.result(f"{key}, {counted(len(entries), 'entry', 'entries')}, e.g. {'; '.join(entries[:3])}")
         console.result(f"tags, {len(role.tags)}, e.g. {', '.join(role.tags[:6])}")
-        console.result(f"{len(role.examples)} few-shot examples")
+        console.result(counted(len(role.examples), "few-shot example"))
     else:
         console.table(
             ("ROLE", "SCENES", "EXAMPLES", "TITLE"),

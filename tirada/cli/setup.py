@@ -169,12 +169,13 @@ class Setup:
         sample = next(iter(self._samples(plan, ready)))
         return Estimate(text=text, images=images, rendered_size=self.backend.render_size(sample))
 
-    def estimate_missing(self, plan: Plan, images: int) -> Estimate:
-        """What so many images of a plan are expected to cost, their texts being there."""
+    def estimate_missing(self, plan: Plan, images: int, concepts: int) -> Estimate:
+        """What so many images of a plan are expected to cost, so many of its concepts being still to be written."""
+        text = Decimal(0) if self._sample_writer is None or not concepts else self._sample_writer.price(concepts)
         if self.backend is None or not images:
-            return Estimate(text=Decimal(0), images=Decimal(0), rendered_size=None)
+            return Estimate(text=text, images=Decimal(0), rendered_size=None)
         price = self.backend.price(next(self._samples(plan, ())))
-        return Estimate(text=Decimal(0), images=None if price is None else price * images, rendered_size=None)
+        return Estimate(text=text, images=None if price is None else price * images, rendered_size=None)
 
     def _samples(self, plan: Plan, ready: Sequence[ReadyConcept]) -> Iterator[ImageRequest]:
         """The requests of ready concepts, or one that stands for those to be written."""
@@ -253,14 +254,18 @@ class Setup:
 
     def check_money(self, plan: Plan, estimate: Estimate, *, yes: bool) -> None:
         """Fail closed: raise unless the run is cheap, limited or agreed to; on a terminal the user is asked."""
+        from models.catalog import price_hint
+
         limits = self.limits(plan)
         limited = limits.run is not None or limits.month is not None
         if estimate.total is None:
             if limited:
-                raise _no_price(self.model_for(plan) if estimate.images is None else self.writer_model())
+                if estimate.images is None and self.backend is not None:
+                    raise _no_price(price_hint("image", self.model_for(plan), self.backend.name), self.model_for(plan))
+                raise _no_price(price_hint("text", self.writer_model()), self.writer_model())
             return
         if limited and rewrites(plan) and self._sample_rewriter.price(1) is None:
-            raise _no_price(self._sample_rewriter.model)
+            raise _no_price(price_hint("text", self._sample_rewriter.model), self._sample_rewriter.model)
         ceiling = self.settings.confirm_above_usd
         if yes or limited or estimate.total <= ceiling:
             return
@@ -386,8 +391,5 @@ def rewrites(plan: Plan) -> bool:
     return plan.on_refusal == "rewrite" and not plan.prompts_only
 
 
-def _no_price(model: str) -> SetupError:
-    return SetupError(
-        f"There is a budget, and the catalog has no price for {model!r}.",
-        hint="Add a row with its price to a file of your own (CATALOG_FILE; `models --json` shows rows).",
-    )
+def _no_price(hint: str, model: str) -> SetupError:
+    return SetupError(f"There is a budget, and the catalog has no price for {model!r}.", hint=f"{hint}.")

@@ -8,6 +8,7 @@ import typer
 
 from tirada.cli import console
 from tirada.cli.options import OutputOption
+from tirada.output.text import counted
 
 #: Concepts listed of a run.
 LISTED = 50
@@ -20,17 +21,23 @@ def command(
 ) -> None:
     """Show a run: its settings, folders, failures and cost."""
     from tirada.cli.setup import Setup
+    from tirada.engine.run import status_now
     from tirada.settings import load_settings
     from tirada.store import queries
 
-    store = Setup(load_settings(), output=output).open_existing_store()
+    setup = Setup(load_settings(), output=output)
+    store = setup.open_existing_store()
     try:
         concept = queries.find_concept(store, name) if name else None
         if concept is not None:
-            facts = {**concept, "images": [dict(image) for image in store.images_of(concept["id"])]}
+            # Counted from 1, as everywhere that people or their programs read.
+            facts = {**concept, "position": concept["position"] + 1}
+            facts["images"] = [dict(image) for image in store.images_of(concept["id"])]
         else:
             row = queries.find_run(store, name)
             facts = {**row, **queries.figures(store, row["id"])}
+            facts["status"] = status_now(setup.output, row)
+            facts["made_by"] = queries.made_by(store, row["id"])
             facts["plan"] = {key: value for key, value in row["plan"].items() if key != "roles" and value}
             facts["folders"] = [
                 {"title": c["title"] or c["error"], "folder": c["folder"], "done": c["done"], "of": c["total"]}
@@ -42,6 +49,9 @@ def command(
     if json:
         console.result_json(facts)
         return
+    if "made_by" in facts:
+        made = [(f"{one['backend']} {one['model']}", one["images"]) for one in facts["made_by"]]
+        facts["made_by"] = [f"{who.strip()}: {counted(number, 'image')}" for who, number in made]
     for key, value in facts.items():
         _tell(key.replace("_", " "), value)
 

@@ -16,3 +16,5 @@ class ExitStatus(IntEnum):
     PARTIAL = 4
     BUDGET = 5
     CTRL_C = 130
+    #: As if ended by SIGPIPE, which is how other tools end when nobody reads on.
+    READER_GONE = 141

@@ -5,6 +5,7 @@ Invariant: the id is in the store before anything is waited for; a job that has 
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import cast
 
@@ -12,7 +13,10 @@ from models.contract import GeneratedImage, ImageBackend, JobBackend
 from models.errors import BadAnswer, ModelError, RateLimited, Refused, Unavailable
 from tirada.engine.retry import RetryPolicy, StillRunning
 from tirada.engine.source import Job
-from tirada.engine.state import RunState
+from tirada.engine.state import TICK, RunState
+
+#: Seconds a job still has when the user wants to leave.
+GRACE = 20.0
 
 
 class JobRunner:
@@ -22,6 +26,8 @@ class JobRunner:
         self._state = state
         self._backend = cast(JobBackend, backend)
         self._policy: RetryPolicy = state.options.retry
+        self._lock = threading.Lock()
+        self._grace_ends: float | None = None
 
     def run(self, job: Job, call: str) -> GeneratedImage | ModelError:
         """The image of a request, or of the job that an earlier sitting handed in for it."""
@@ -41,7 +47,10 @@ class JobRunner:
             return StillRunning(str(exc), cause=exc)
 
     def _wait_for(self, name: str) -> GeneratedImage:
-        """Look until it is ready, also while the run halts: it is in flight, and it is paid for."""
+        """Look until it is ready, also while the run halts: it is in flight, and it is paid for.
+
+        Who pressed Ctrl-C is kept for a moment only: a resume collects it just as well.
+        """
         end = time.monotonic() + self._state.options.job_wait
         failures = 0
         while True:
@@ -56,6 +65,27 @@ class JobRunner:
                 pause = max(pause, exc.retry_after or self._policy.backoff(failures))
             if image is not None:
                 return image
-            if time.monotonic() + pause > end:
-                raise StillRunning(f"The job is not ready after {self._state.options.job_wait:.0f} s.")
-            time.sleep(pause)
+            now = time.monotonic()
+            if self._leaving():
+                end = min(end, self._leave_at(now))
+            if now + pause > end:
+                raise StillRunning("The job is not ready yet.")
+            self._rest(pause)
+
+    def _rest(self, seconds: float) -> None:
+        """Wait before the next look; a long wait notices who wants to leave."""
+        end = time.monotonic() + seconds
+        leaving = self._leaving()
+        while (left := end - time.monotonic()) > 0 and self._leaving() == leaving:
+            time.sleep(min(TICK, left))
+
+    def _leaving(self) -> bool:
+        halted = self._state.halted
+        return halted is not None and halted.kind == "interrupted"
+
+    def _leave_at(self, now: float) -> float:
+        """When whoever pressed Ctrl-C is kept no longer; the same for all jobs."""
+        with self._lock:
+            if self._grace_ends is None:
+                self._grace_ends = now + GRACE
+            return self._grace_ends

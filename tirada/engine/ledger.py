@@ -5,11 +5,14 @@ Invariant: what a call really cost replaces its estimate; a cost nobody told is 
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
+from models.catalog import price_hint
 from models.errors import (
     BudgetReached,
     InDoubt,
@@ -25,9 +28,10 @@ from models.redaction import redact
 from tirada.store.calls import Limits, new_id
 from tirada.store.store import Store
 
-ADD_A_ROW = "Add a row with its price to a catalog file of your own (CATALOG_FILE), or leave the budget out."
 #: Errors with which a service says that it did not do the work.
 NOT_BILLED = (SetupError, UnsupportedRequest, Refused, RateLimited, Unavailable, OutOfCredit, BudgetReached)
+#: How often a call that found no room in the budget looks for some, in seconds.
+LOOK = 0.05
 
 
 class Ledger:
@@ -44,6 +48,12 @@ class Ledger:
         #: By model, how far true costs have gone above estimates; what is set aside grows with it.
         self._surplus: dict[str, Decimal] = {}
         self._models: dict[str, str] = {}
+        #: Calls that are being written down, and those that left: they may turn out cheaper than what is set aside.
+        self._leaving: set[str] = set()
+        self._under_way: set[str] = set()
+        self._queue = threading.Lock()
+        #: Says when nobody should wait for anything any more; set by the run.
+        self.stopping: Callable[[], bool] = lambda: False
         #: USD of this sitting so far.
         self.spent = Decimal(0)
 
@@ -53,7 +63,8 @@ class Ledger:
         Raises BudgetReached for a call without a price where there is a limit: what may cost anything may pass it.
         """
         if estimate is None and (self.limits.run is not None or self.limits.month is not None):
-            raise BudgetReached(f"There is a budget, and the price of {model!r} is unknown.", hint=ADD_A_ROW)
+            hint = f"{price_hint(kind, model, self._names['image'])}, or leave the budget out."
+            raise BudgetReached(f"There is a budget, and the price of {model!r} is unknown.", hint=hint)
         call_id = new_id(8)
         with self._lock:
             if estimate is not None:
@@ -71,13 +82,59 @@ class Ledger:
 
     def reserve(self, *, kind: Literal["text", "image"], model: str, estimate: Decimal | None) -> str:
         call = self.new_call(kind=kind, model=model, estimate=estimate)
-        self._store.open_call(call, self.limits)
+        self.open(call, lambda: self._store.open_call(call, self.limits))
         return str(call["id"])
+
+    def open(self, call: Mapping[str, Any], write: Callable[[], None], *, patient: bool = True) -> None:
+        """Have the caller ``write`` the call down; raises BudgetReached where there is no room for it.
+
+        What is set aside is rather too much than too little. So where it does not fit, a ``patient`` caller waits for
+        the calls that are under way: what they leave of theirs may do. Impatient is who settles such calls itself.
+        """
+        try:
+            self._write(call, write)
+        except BudgetReached:
+            if not patient:
+                raise
+            with self._queue:
+                while self._others_under_way() and not self.stopping():
+                    time.sleep(LOOK)
+                    with contextlib.suppress(BudgetReached):
+                        self._write(call, write)
+                        return
+                self._write(call, write)
+
+    def _write(self, call: Mapping[str, Any], write: Callable[[], None]) -> None:
+        call_id = str(call["id"])
+        with self._lock:
+            self._leaving.add(call_id)
+        try:
+            write()
+            with self._lock:
+                self._under_way.add(call_id)
+        finally:
+            with self._lock:
+                self._leaving.discard(call_id)
+
+    def _others_under_way(self) -> bool:
+        """Is a call of this sitting about to leave, or still to be settled? Forgets those that are."""
+        with self._lock:
+            known = set(self._under_way)
+        settled = known - self._store.open_calls(self.run_id)
+        with self._lock:
+            self._under_way -= settled
+            return bool(self._under_way or self._leaving)
 
     def adopt(self, call: str, estimate: str | None) -> None:
         """Take over a call that an earlier sitting opened and this one settles."""
         with self._lock:
             self._estimates[call] = None if estimate is None else Decimal(estimate)
+            self._under_way.add(call)
+
+    def leave(self, call: str) -> None:
+        """The call stays open for a later sitting: nobody waits for it."""
+        with self._lock:
+            self._under_way.discard(call)
 
     def settle(
         self,

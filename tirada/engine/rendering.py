@@ -79,8 +79,13 @@ class Renderer:
         except Exception as exc:  # noqa: BLE001 - whatever it is, the first image will say so again
             state.bug(exc)
 
-    def render(self, jobs: Sequence[Job], deliver: Callable[[Delivered], None], attempt: int = 1) -> None:
-        """Render jobs until each is delivered, failed, or left to a later run because this one halts."""
+    def render(
+        self, jobs: Sequence[Job], deliver: Callable[[Delivered], None], attempt: int = 1, *, patient: bool = True
+    ) -> None:
+        """Render jobs until each is delivered, failed, or left to a later run because this one halts.
+
+        ``patient`` says whether to wait for room in the budget (see ``Ledger.open``).
+        """
         trials = {job.image_id: Trial(attempt=attempt, failed=attempt - 1) for job in jobs}
         while self._state.clear_to_submit() and (jobs := self._prepare(jobs, trials)):
             began = self._state.throttle.enter(lambda: self._state.stopping, TICK)
@@ -88,7 +93,7 @@ class Renderer:
                 return
             answered = False
             try:
-                sent = self._send(jobs, trials)
+                sent = self._send(jobs, trials, patient)
                 answered = any(isinstance(outcome, GeneratedImage) for _, _, outcome in sent)
             finally:
                 self._state.throttle.leave(succeeded=answered)
@@ -107,14 +112,14 @@ class Renderer:
         return ready
 
     def _send(
-        self, jobs: Sequence[Job], trials: Mapping[int, Trial]
+        self, jobs: Sequence[Job], trials: Mapping[int, Trial], patient: bool
     ) -> list[tuple[Job, str | None, GeneratedImage | ModelError]]:
         """Open the calls and ask; a job whose call may not be made comes back with the error that says why."""
         opened: list[tuple[Job, str | None]] = []
         kept: list[tuple[Job, str | None, GeneratedImage | ModelError]] = []
         for job in map(self._rewriting.newest, jobs):
             try:
-                opened.append((job, self._open(job, trials[job.image_id].attempt)))
+                opened.append((job, self._open(job, trials[job.image_id].attempt, patient)))
             except ModelError as exc:
                 kept.append((job, None, exc))
         outcomes = self._generate(opened) if opened else []
@@ -143,11 +148,11 @@ class Renderer:
             self._pause(waits, trials, began)
         return [job for job, _, _ in again]
 
-    def _open(self, job: Job, attempt: int) -> str | None:
+    def _open(self, job: Job, attempt: int, patient: bool) -> str | None:
         """The intent row of a paid call; free backends need none, nothing is lost by asking again."""
         if not self._paid:
             return None
-        ledger = self._state.parts.ledger
+        ledger, store = self._state.parts.ledger, self._state.parts.store
         if job.pending is not None and job.pending_call is not None:
             return job.pending_call
         call = ledger.new_call(
@@ -156,7 +161,8 @@ class Renderer:
             estimate=self._backend.price(job.request),
         )
         prompt = None if job.words is job.concept.words else job.words.prompt
-        self._state.parts.store.submit_image(job.image_id, job.tried + attempt, call, ledger.limits, prompt)
+        tries = job.tried + attempt
+        ledger.open(call, lambda: store.submit_image(job.image_id, tries, call, ledger.limits, prompt), patient=patient)
         return str(call["id"])
 
     def _generate(self, opened: Sequence[tuple[Job, str | None]]) -> Sequence[GeneratedImage | ModelError]:
@@ -187,6 +193,8 @@ class Renderer:
         rewritable = self._rewriting.helps(job)
         decision = decide(error, trial, state.options.retry, proven=state.proven("image"), rewritable=rewritable)
         if decision.action is Action.LEAVE:
+            if call is not None:
+                state.parts.ledger.leave(call)
             if isinstance(error, StillRunning) and error.cause is not None:
                 state.halt(error.cause.kind, str(error.cause))
             return None

@@ -11,6 +11,8 @@ from decimal import Decimal
 from typing import Any
 
 from tirada.engine.state import RunState
+from tirada.output.text import counted
+from tirada.store.queries import folders_of
 
 #: Failures named in the report; the rest are in ``show``.
 FAILURES_SHOWN = 20
@@ -36,7 +38,9 @@ class Report:
     cost_complete: bool
     tokens: Mapping[str, int]
     seconds: float
+    #: Those of this sitting, and among them those in which no image was finished.
     folders: Sequence[str]
+    empty_folders: Sequence[str]
     csv: str
     #: Share (0 to 1) of the descriptions of this sitting that open with the most frequent three words.
     same_opening: float
@@ -66,12 +70,14 @@ def make_report(state: RunState, seconds: float) -> Report:
         done, failed = figures.get("done", 0), figures.get("failed", 0) + concepts_failed * plan.images
     refused, in_doubt = figures.get("refused", 0), figures.get("in_doubt", 0)
     bill = store.run_bill(state.run_id)
+    made = set(folders_of(store, state.run_id)) if state.folders else set()
     most = state.openings.most_common(1)
     spoiled = failed + refused + in_doubt
     waiting = 0 if plan.prompts_only else sum(figures.get(name, 0) for name in ("planned", "submitted", "received"))
     message = state.halted.message if state.halted else ""
     if waiting and not message:
-        message = f"{waiting} images are not ready yet at the service; they are paid for, and a resume collects them."
+        what = counted(waiting, "image is", "images are")
+        message = f"{what} not ready yet at the service, but paid for; a resume collects what is missing."
     return Report(
         run_id=state.run_id,
         status=_status(state, done, spoiled, waiting),
@@ -88,6 +94,7 @@ def make_report(state: RunState, seconds: float) -> Report:
         tokens=dict(bill.tokens),
         seconds=round(seconds, 3),
         folders=[str(folder) for folder in state.folders],
+        empty_folders=[str(folder) for folder in state.folders if folder.name not in made],
         csv=plan.csv if plan.prompts_only else "",
         same_opening=round(most[0][1] / state.openings.total(), 4) if most else 0.0,
         near_duplicates_rejected=parts.novelty.rejected if parts.novelty is not None else 0,

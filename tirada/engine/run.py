@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tirada.engine.events import Listener, RunStarted
 from tirada.engine.finishing import write_folder
@@ -26,7 +26,11 @@ from tirada.engine.watching import watched
 from tirada.engine.writing import BriefSource, WriteStage, planned, recover_prompts
 from tirada.errors import StoreError, UsageError
 from tirada.output.atomic import sweep_temps
+from tirada.output.text import clean_concept
 from tirada.store.recovery import Recovery
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
 
 #: Concepts written ahead of the render stage, at most.
 AHEAD = 16
@@ -75,8 +79,9 @@ class Run:
         for start in range(0, len(ready), CHUNK):
             items = []
             for position, item in enumerate(ready[start : start + CHUNK], start=start):
-                request, seeds = planned(state, position, item.concept)
-                items.append((position, item.concept, item.brief, request, _given_first(item.seeds, seeds)))
+                concept = clean_concept(item.concept)
+                request, seeds = planned(state, position, concept)
+                items.append((position, concept, item.brief, request, _given_first(item.seeds, seeds)))
             ids = state.parts.store.add_concepts(state.run_id, items)
             for concept_id, item in zip(ids, ready[start : start + CHUNK], strict=True):
                 if item.rewrite is not None:
@@ -88,22 +93,28 @@ class Run:
         """Make an interrupted run ready again; returns a line about calls whose outcome nobody knows, or nothing."""
         store, run_id = self.state.parts.store, self.state.run_id
         recovery = Recovery(store.database, run_id)
-        for image in recovery.submitted_images():
+        for image in filter(self._was_received, recovery.submitted_images()):
             # Killed between the answer and its row: what was received is not paid for again.
-            if image["folder"] and spool_path(self.state.parts.output / image["folder"], image["position"]).exists():
-                recovery.receive_late(image["id"])
+            recovery.receive_late(image["id"])
         recovery.doubt_open_work()
         recovery.doubt_submitted()
         doubtful = recovery.doubtful_images()
         if not self.skip_in_doubt:
             recovery.reset_images(("in_doubt",))
         if self.retry_failed:
+            for image in filter(self._was_received, recovery.failed_images()):
+                recovery.receive_again(image["id"])
             recovery.reset_images(("failed", "refused"))
             recovery.forget_failed_concepts()
         recovery.forgive(FORGIVEN)
         recovery.reopen_concepts()
         store.start_run(run_id)
         return _doubts(doubtful, skipped=self.skip_in_doubt)
+
+    def _was_received(self, image: RowMapping) -> bool:
+        """Do the bytes of an image that is not finished lie in its folder?"""
+        folder = image["folder"]
+        return bool(folder) and spool_path(self.state.parts.output / folder, image["position"]).exists()
 
     def execute(self, ready: Sequence[ReadyConcept] = (), *, resumed: bool = False) -> Report:
         """Run all stages to the end of the plan, or until the run halts.
@@ -193,8 +204,8 @@ class Run:
     def _sweep_received(self, folder: Path, concept_id: str) -> None:
         """Remove bytes put aside of images that are finished by now."""
         if left := set(folder.glob(".*.received")):
-            images = self.state.parts.store.open_images(concept_id)
-            for path in left - {spool_path(folder, i["position"]) for i in images if i["state"] == "received"}:
+            images = self.state.parts.store.images_of(concept_id)
+            for path in left & {spool_path(folder, i["position"]) for i in images if i["state"] == "done"}:
                 path.unlink(missing_ok=True)
 
 
@@ -206,11 +217,10 @@ def _doubts(images: Sequence[Mapping[str, Any]], *, skipped: bool) -> str:
     named = [f"{one['folder']}, image {one['position']} ({one['cost'] or '?'} USD)" for one in images[:DOUBTS_NAMED]]
 
     more = f"; and {len(images) - DOUBTS_NAMED} more" if len(images) > DOUBTS_NAMED else ""
-    fate = "They are left as they are." if skipped else "They are asked for again."
-    return (
-        f"{len(images)} images are in doubt: their answers were lost, and they may have cost {cost:.4f} USD, "
-        f"which counts as spent. {fate} {'; '.join(named)}{more}."
-    )
+    fate = "left as it was:" if skipped else "asked for again:"
+    many = f"{len(images)} images are in doubt: their answers were lost, and they"
+    what = "1 image is in doubt: its answer was lost, and it" if len(images) == 1 else many
+    return f"{what} may have cost {cost:.4f} USD, which counts as spent; {fate} {'; '.join(named)}{more}."
 
 
 def _given_first(given: Sequence[int | None] | None, dealt: Sequence[int | None]) -> list[int | None]:
@@ -243,6 +253,12 @@ def run_lock(output: Path, run_id: str) -> Iterator[None]:
     finally:
         # The file stays: who removes it lets two processes in, one that had opened it and one that makes a new one.
         lock.release()
+
+
+def status_now(output: Path, run: Mapping[str, Any] | RowMapping) -> str:
+    """The state of a run of the store; one that was killed could not write down that it has ended."""
+    status = str(run["status"])
+    return "cut off" if status == "running" and not is_going(output, run["id"]) else status
 
 
 def is_going(output: Path, run_id: str) -> bool:

@@ -120,11 +120,18 @@ class Saver:
             with contextlib.suppress(OSError):
                 temp.unlink(missing_ok=True)
             self._cannot_save(item, exc)
-            # The picture is lost, but not what it cost.
-            with contextlib.suppress(StoreError):
-                self._state.parts.store.set_image(item.job.image_id, "planned", settled=item.settled)
+            self._lose(item)
             return False
         return True
+
+    def _lose(self, item: Delivered) -> None:
+        """The picture is lost, but not what it cost: a resume says so before it pays again."""
+        why = {"error_kind": "in_doubt", "error": "It was paid for, but there was no room on the disk to keep it."}
+        # Where not even this can be kept, the open call says it.
+        with contextlib.suppress(StoreError):
+            self._state.parts.store.set_image(
+                item.job.image_id, "in_doubt", settled=item.settled, attempts=item.attempts, **why
+            )
 
     def _receive(self, item: Delivered) -> None:
         """Make sure of the bytes that were put aside, then settle the call that paid for them."""
@@ -216,7 +223,8 @@ class Saver:
         if item.attempt < self._state.options.retry.tries:
             # To be made once more, in a later sitting where this one halts.
             self._state.parts.store.set_image(item.job.image_id, "planned")
-            self._renderer.render([item.job], self._save_now, attempt=item.attempt + 1)
+            # Without patience: it is here that the calls are settled which would be waited for.
+            self._renderer.render([item.job], self._save_now, attempt=item.attempt + 1, patient=False)
             return
         self._fail(item, error.kind, str(error))
         self.settle(item.job)

@@ -97,6 +97,7 @@ class RunState:
         backend = parts.backend
         #: How many images are under way at once.
         self.throttle = Throttle(backend.capabilities.max_in_flight if backend is not None else 1)
+        parts.ledger.stopping = self._stop.is_set
 
     # --- telling
 

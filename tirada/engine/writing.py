@@ -22,6 +22,7 @@ from tirada.engine.retry import Action, BugError, Decision, Trial, decide
 from tirada.engine.state import RunState
 from tirada.errors import OutputError, StoreError, reason
 from tirada.output.prompts_csv import append_rows, read_rows
+from tirada.output.text import clean, clean_concept, counted
 from tirada.store.store import Failure
 
 #: A brief and the place of its concept in the run.
@@ -83,7 +84,9 @@ class WriteStage:
         trials = {position: Trial() for position, _ in placed}
         while placed and self._state.clear_to_submit():
             results = self._ask([brief for _, brief in placed])
-            written = [(p, b, r) for (p, b), r in zip(placed, results, strict=True) if isinstance(r, Concept)]
+            written = [
+                (p, b, clean_concept(r)) for (p, b), r in zip(placed, results, strict=True) if isinstance(r, Concept)
+            ]
             failed = [(p, b, r) for (p, b), r in zip(placed, results, strict=True) if isinstance(r, ModelError)]
             if written:
                 self._state.service_answered("text")
@@ -118,7 +121,7 @@ class WriteStage:
         if again and not state.stopping:
             wait = max(decision.wait for _, decision, _ in again)
             attempt = trials[again[0][0][0]].attempt
-            state.emit(Retrying(f"{len(again)} prompts", attempt, wait, str(again[0][2])))
+            state.emit(Retrying(counted(len(again), "prompt"), attempt, wait, str(again[0][2])))
             state.wait(wait)
         return [placed for placed, _, _ in again]
 
@@ -187,7 +190,8 @@ def recover_prompts(state: RunState) -> None:
         concept = Concept(
             title=row["title"], description=row["description"], metatags=tuple(row["metatags"]), prompt=row["prompt"]
         )
-        if (concept.title, concept.prompt) in there:
+        # Cleaned here too: a store of an earlier version may hold them as they came.
+        if (clean(concept.title), clean(concept.prompt)) in there:
             state.parts.store.finish_concepts([row["id"]])
             state.count(done=1)
         else:

@@ -20,6 +20,7 @@ _JPEG_EXIF = b"Exif\0\0"
 JPEG_SEGMENT_MAX = 65535 - 2
 _APP0, _APP1, _APP11, _SOS = 0xE0, 0xE1, 0xEB, 0xDA
 _SOF = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
+_PNG_C2PA, _WEBP_C2PA = b"caBX", b"C2PA"
 _VP8X_ALPHA, _VP8X_EXIF, _VP8X_XMP = 0x10, 0x08, 0x04
 
 
@@ -50,10 +51,15 @@ def read_size(data: bytes, fmt: ImageFormat) -> tuple[int, int]:
 def is_signed(data: bytes, fmt: ImageFormat) -> bool:
     """Whether the file carries a C2PA manifest, which any change of its bytes would break."""
     if fmt == "png":
-        return any(kind == b"caBX" for kind, _ in png_chunks(data))
+        return any(kind == _PNG_C2PA for kind, _ in png_chunks(data))
     if fmt == "jpeg":
-        return any(marker == _APP11 and body.startswith(b"JP") for marker, body, _ in jpeg_segments(data))
-    return any(kind == b"C2PA" for kind, _ in webp_chunks(data))
+        return any(_is_jumbf(marker, body) for marker, body, _ in jpeg_segments(data))
+    return any(kind == _WEBP_C2PA for kind, _ in webp_chunks(data))
+
+
+def _is_jumbf(marker: int, body: bytes) -> bool:
+    """Whether a JPEG segment is a box of the kind C2PA manifests come in, or a further part of one."""
+    return marker == _APP11 and body.startswith(b"JP")
 
 
 # PNG -----------------------------------------------------------------------------------------------------------------
@@ -77,12 +83,17 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def png_insert(data: bytes, texts: dict[str, str]) -> bytes:
-    """The same PNG with these texts as chunks before its pixels, in place of texts of the same names."""
+    """The same PNG with these texts as chunks before its pixels, in place of texts of the same names.
+
+    A C2PA manifest, which it would make invalid, is left out: a broken signature says that the file was tampered with.
+    """
     fresh = [_png_text(keyword, text) for keyword, text in texts.items()]
     names = {keyword.encode("latin-1") for keyword in texts}
     parts, placed = [PNG_MAGIC], False
     for kind, chunk in png_chunks(data):
         if kind in {b"tEXt", b"zTXt", b"iTXt"} and chunk[8:].split(b"\0", 1)[0] in names:
+            continue
+        if kind == _PNG_C2PA:
             continue
         if kind == b"IDAT" and not placed:
             parts += fresh
@@ -126,7 +137,7 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
 
 
 def jpeg_insert(data: bytes, *, exif: bytes | None, xmp: bytes | None) -> bytes:
-    """The same JPEG with these metadata segments, in place of any EXIF and XMP it had."""
+    """The same JPEG with these metadata segments, in place of any EXIF, XMP and C2PA manifest it had."""
     fresh = b""
     if exif is not None:
         fresh += _jpeg_segment(_APP1, _JPEG_EXIF + exif)
@@ -136,6 +147,8 @@ def jpeg_insert(data: bytes, *, exif: bytes | None, xmp: bytes | None) -> bytes:
     for marker, body, stop in jpeg_segments(data):
         end = stop
         if marker == _APP1 and body.startswith((_JPEG_EXIF, _JPEG_XMP, _JPEG_XMP_MORE)):
+            continue
+        if _is_jumbf(marker, body):
             continue
         if marker != _APP0 and not placed:
             parts.append(fresh)
@@ -176,8 +189,8 @@ def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def webp_insert(data: bytes, *, exif: bytes, xmp: bytes) -> bytes:
-    """The same WebP with these metadata chunks, in place of any EXIF and XMP it had."""
-    chunks = [(kind, body) for kind, body in webp_chunks(data) if kind not in {b"EXIF", b"XMP "}]
+    """The same WebP with these metadata chunks, in place of any EXIF, XMP and C2PA manifest it had."""
+    chunks = [(kind, body) for kind, body in webp_chunks(data) if kind not in {b"EXIF", b"XMP ", _WEBP_C2PA}]
     if not chunks:
         raise ValueError("the WebP holds no image")
     kind, first = chunks[0]

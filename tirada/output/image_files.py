@@ -93,7 +93,7 @@ def prepare(
     else:
         data, sidecar = _describe(data, fmt, metadata)
         if whole:
-            note = "The service's C2PA signature no longer holds: metadata was embedded (--embed always)."
+            note = "The service's C2PA manifest was taken out: metadata was embedded (--embed always), which breaks it."
     return Prepared(
         data=data,
         sidecar=sidecar,

@@ -31,6 +31,8 @@ from tirada.output.text import clean
 SCHEMA = 1
 SCHEMA_FILE = Path(__file__).with_name("info.schema.json")
 CSV_HEADER = ("file", "title", "description", "metatags", "prompt", "seed", "width", "height")
+#: What a spreadsheet would take for the beginning of a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 #: Any text, repaired so that it can be written as UTF-8.
 Text = Annotated[str, BeforeValidator(lambda value: clean(value) if isinstance(value, str) else value)]
@@ -82,7 +84,7 @@ class ImageEntry(_Record):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     status: Literal["done"] = "done"
     attempts: int = Field(default=1, ge=1)
-    cost_usd: Usd | None = Field(default=None, description="null = not known")
+    cost_usd: Usd | None = Field(default=None, description="Of all tries of this image; null = not known")
     sidecar: FileName | None = Field(default=None, description="The .xmp file, where the image was kept untouched.")
     model: Text = ""
     prompt: Text | None = Field(default=None, description="Where it was made with the rewritten one; null = as above.")
@@ -143,7 +145,11 @@ class Info(_Record):
     references: list[Text] = Field(default_factory=list)
     options: dict[Text, Text] = Field(default_factory=dict)
     format: Literal["png", "jpeg", "webp"]
-    cost_usd: Usd | None = Field(default=None, description="Of the whole batch; null = not known")
+    cost_usd: Usd | None = Field(
+        default=None,
+        description="Of all tries of the images here, those that failed too; without the texts, which a run pays for "
+        "together: `show RUN` and `costs` count them. null = not known",
+    )
     details: dict[Text, Text] = Field(
         default_factory=dict, description="What all images have in common of what was said of their making."
     )
@@ -200,6 +206,14 @@ def json_schema() -> str:
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
+def _cell(text: str) -> str:
+    """The text as a spreadsheet may see it: it shows the quote in front of nothing, and takes no formula from a model.
+
+    As OWASP advises; the list of prompts that is read by programs stays as it is.
+    """
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+
 def _batch_csv(info: Info) -> bytes:
     """The rows as UTF-8, encoded as they are written: ten thousand of them are many megabytes."""
     data = io.BytesIO()
@@ -210,6 +224,6 @@ def _batch_csv(info: Info) -> bytes:
         seed = "" if image.seed is None else image.seed
         words = info.words_of(image)
         texts = (words.title, words.description, ", ".join(words.metatags), words.prompt)
-        writer.writerow([image.file, *texts, seed, image.width, image.height])
+        writer.writerow([image.file, *map(_cell, texts), seed, image.width, image.height])
     sink.flush()
     return data.getvalue()

@@ -61,7 +61,7 @@ def settings(info: Info) -> list[tuple[str, str]]:
         ("Theme", info.theme),
         ("Language", "" if info.language == "en" else info.language),
         ("Written by", model),
-        ("Cost", cost),
+        ("Cost of the images", cost),
         ("Status", "" if info.status == "done" else info.status),
         ("Made", f"{info.created_at:%Y-%m-%d %H:%M %Z}".strip()),
         ("Tool", info.tool),

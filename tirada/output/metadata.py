@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 from xml.sax.saxutils import escape
@@ -16,6 +17,9 @@ from tirada.output.text import clean, one_line, xml_text
 SourceType = Literal["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "algorithmicMedia"]
 _SOURCE_URI = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _NEGATIVE = "Negative prompt:"
+#: The settings by which readers recognise the line, in the order in which gaps are named; and how many they want.
+_RECOGNISED = ("Sampler", "Schedule type", "Seed", "CFG scale", "Steps")
+_ENOUGH = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +57,28 @@ def parameters_text(metadata: ImageMetadata) -> str:
         "Backend": metadata.backend,
         "Version": metadata.tool,
     }
-    pairs = (f"{key}: {_quoted(value)}" for key, value in settings.items() if value not in (None, ""))
+    known = {key: value for key, value in settings.items() if value not in (None, "")}
+    pairs = (f"{key}: {_quoted(value)}" for key, value in _with_gaps_named(known).items())
     lines = [_body(metadata.prompt)]
     if metadata.negative.strip():
         lines.append(f"{_NEGATIVE} {_body(metadata.negative)}")
     return "\n".join([*lines, ", ".join(pairs)])
+
+
+def _with_gaps_named(known: Mapping[str, object]) -> dict[str, object]:
+    """The settings, and "unknown" for as many of those nobody told as make the line one of settings.
+
+    Readers (sd-parsers) pass an image over that names no sampler, or fewer than three of ``_RECOGNISED``: services tell
+    none of them. Words come before numbers, so that a reader of numbers meets as few words as can be.
+    """
+    count = sum(key in known for key in _RECOGNISED)
+    gaps: dict[str, object] = {}
+    for key in _RECOGNISED:
+        if key not in known and (key == "Sampler" or count + len(gaps) < _ENOUGH):
+            gaps[key] = "unknown"
+    # "Steps" leads the line wherever it is known: there are readers that look for that.
+    first = {"Steps": known["Steps"]} if "Steps" in known else {}
+    return {**first, **gaps, **known}
 
 
 def _body(text: str) -> str:

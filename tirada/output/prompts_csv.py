@@ -67,12 +67,8 @@ def _encode(rows: Sequence[Concept]) -> bytes:
     sink = io.StringIO(newline="")
     writer = csv.writer(sink)
     for row in rows:
-        writer.writerow(_field(text) for text in (row.title, row.description, ", ".join(row.metatags), row.prompt))
+        writer.writerow(clean(text) for text in (row.title, row.description, ", ".join(row.metatags), row.prompt))
     return sink.getvalue().encode("utf-8")
-
-
-def _field(text: str) -> str:
-    return clean(text).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _append(descriptor: int, path: Path, block: bytes) -> None:

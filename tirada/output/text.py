@@ -1,6 +1,6 @@
-"""Small repairs of user-written and model-written text, shared by every file this room writes.
+"""Small repairs of user-written and model-written text, and how texts for people are put, shared by every room above.
 
-Invariant: what comes out can be encoded as UTF-8 and holds no NUL.
+Invariant: what comes out can be encoded as UTF-8, holds no NUL, and reads back from a file as it was written.
 """
 
 from __future__ import annotations
@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import replace
+
+from models.contract import Concept
 
 _UNSAFE = re.compile("[\ud800-\udfff]")
 #: Everything XML 1.0 cannot hold, escaped or not.
@@ -15,8 +18,26 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def clean(text: str) -> str:
-    """The text without NUL, and with lone surrogates (a model's broken ``\\ud83d``) made visible as U+FFFD."""
-    return _UNSAFE.sub("\ufffd", text.replace("\0", ""))
+    """The text without NUL, with LF for every line end, and with lone surrogates (a model's broken ``\\ud83d``) made
+    visible as U+FFFD."""
+    return _UNSAFE.sub("\ufffd", text.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def clean_concept(concept: Concept) -> Concept:
+    """The concept with all its texts clean: what is stored, asked for and put into files is then one and the same."""
+    return replace(
+        concept,
+        title=clean(concept.title),
+        description=clean(concept.description),
+        metatags=tuple(map(clean, concept.metatags)),
+        prompt=clean(concept.prompt),
+        negative=clean(concept.negative),
+    )
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """``1 image``, ``2 images``; ``many`` is what more than one is called where that is not just an s more."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def xml_text(text: str) -> str:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, case, insert, select, update
 
 from tirada.store.accounts import accounts_of, correct, reserve
 from tirada.store.schema import calls
@@ -22,6 +22,8 @@ _OPEN = insert(calls)
 _CHANGE = update(calls).where(calls.c.id == bindparam("row"))
 _ONE = select(calls.c.run_id, calls.c.started_at, calls.c.estimate).where(calls.c.id == bindparam("row"))
 _OF_IMAGE = select(calls.c.state, calls.c.cost).where(calls.c.image_id == bindparam("row"))
+#: What a call counts as: what it cost, or, while that is open, what is set aside for it.
+COST_OR_ESTIMATE = case((calls.c.state == "open", calls.c.estimate), else_=calls.c.cost)
 
 
 def now() -> str:

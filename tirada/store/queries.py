@@ -5,17 +5,18 @@ Invariant: nothing here changes anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import RowMapping, and_, func, or_, select
+from sqlalchemy import RowMapping, and_, case, func, or_, select
 
 from tirada.errors import NotFound
 from tirada.store.accounts import accounts_of, balance
-from tirada.store.calls import now
+from tirada.store.calls import COST_OR_ESTIMATE, now
 from tirada.store.schema import calls, concepts, images, runs
-from tirada.store.store import Store
+from tirada.store.store import PAGE, Store
 
 #: States of a run that was left before its end.
 UNFINISHED = ("running", "interrupted", "stopped")
@@ -124,7 +125,7 @@ def spending(store: Store, by: str | None) -> list[dict[str, Any]]:
         "run": calls.c.run_id,
     }
     keys = ("day", "backend", "model") if by is None else (by,)
-    query = select(*(columns[key].label(key) for key in keys), calls.c.state, calls.c.cost)
+    query = select(*(columns[key].label(key) for key in keys), calls.c.state, COST_OR_ESTIMATE)
     sums: dict[tuple[str, ...], dict[str, Any]] = {}
     with store.database.read() as connection:
         for row in connection.execute(query):
@@ -144,3 +145,79 @@ def month_spent(store: Store) -> tuple[str, Decimal]:
     _, month = accounts_of("", now())
     with store.database.read() as connection:
         return month.removeprefix("month:"), balance(connection, month)
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What taking a run up again would still make."""
+
+    #: Images to be asked for whose concept is written, those in doubt that are asked for again included.
+    images: int
+    #: Images whose answer was lost; asked for again, or left as they are.
+    in_doubt: int
+    #: Images that are paid for: jobs that wait at the service, and bytes that only need saving.
+    paid: int
+    #: Concepts that are written, or failed for good.
+    concepts_there: int
+
+
+def missing_of(
+    store: Store,
+    run_id: str,
+    *,
+    forgiven: Collection[str],
+    failed_too: bool,
+    skip_in_doubt: bool,
+    late: Collection[int],
+) -> Missing:
+    """Count what a resume would make: failures of a ``forgiven`` kind again, and with ``failed_too`` all of them.
+
+    ``late`` are ids of images that look submitted or failed, and whose bytes arrived.
+    """
+    job = select(calls.c.id).where(calls.c.image_id == images.c.id, calls.c.state == "open", calls.c.job.is_not(None))
+    query = select(images.c.id, images.c.state, images.c.error_kind, job.exists()).where(
+        images.c.run_id == run_id, images.c.state != "done"
+    )
+    again = {"planned"} | ({"failed", "refused"} if failed_too else set())
+    asked = doubtful = paid = 0
+    with store.database.read() as connection:
+        for image, state, kind, waits in connection.execute(query.execution_options(yield_per=PAGE)):
+            if state == "received" or image in late or (state == "submitted" and waits):
+                paid += 1
+            elif state in ("submitted", "in_doubt"):
+                doubtful += 1
+            elif state in again or (state == "failed" and kind in forgiven):
+                asked += 1
+        spoiled = connection.execute(
+            select(concepts.c.status, concepts.c.error_kind).where(concepts.c.run_id == run_id)
+        ).all()
+    there = sum(status != "failed" or not (failed_too or kind in forgiven) for status, kind in spoiled)
+    return Missing(asked + (0 if skip_in_doubt else doubtful), doubtful, paid, there)
+
+
+def made_by(store: Store, run_id: str) -> list[dict[str, Any]]:
+    """The backends and models that made the finished images of a run, each with how many, the first to make one first.
+
+    The call that left last is the one that an image came from. Free backends leave no calls: theirs are images of the
+    run's own backend if that never made a call, and of an unknown one otherwise.
+    """
+    mine = (calls.c.run_id == run_id, calls.c.kind == "image")
+    last = (
+        select(calls.c.image_id, calls.c.backend, func.max(calls.c.started_at))
+        .where(*mine, calls.c.state == "settled")
+        .group_by(calls.c.image_id)
+        .subquery()
+    )
+    paid = select(calls.c.id).where(*mine, calls.c.backend == runs.c.backend).exists()
+    own = select(case((paid, ""), else_=runs.c.backend)).where(runs.c.id == run_id).scalar_subquery()
+    backend, model = func.coalesce(last.c.backend, own), func.coalesce(images.c.model, "")
+    query = (
+        select(backend.label("backend"), model.label("model"), func.count().label("images"))
+        .select_from(images)
+        .outerjoin(last, last.c.image_id == images.c.id)
+        .where(images.c.run_id == run_id, images.c.state == "done")
+        .group_by(backend, model)
+        .order_by(func.min(images.c.updated_at))
+    )
+    with store.database.read() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]

@@ -17,6 +17,9 @@ from tirada.store.database import Database
 from tirada.store.schema import calls, concepts, images
 from tirada.store.store import SETTLED
 
+#: States of a call that was or may have been paid for an image that is not there.
+IN_VAIN = ("in_doubt", "settled")
+
 
 class Recovery:
     """The steps between a crash and a resume, for one run."""
@@ -42,10 +45,13 @@ class Recovery:
 
     def submitted_images(self) -> Sequence[RowMapping]:
         """Images that were asked for when the run was cut off: id, position, and the folder they belong to."""
+        return self._images_in("submitted")
+
+    def _images_in(self, state: str) -> Sequence[RowMapping]:
         query = (
             select(images.c.id, images.c.position, concepts.c.folder)
             .join_from(images, concepts, images.c.concept_id == concepts.c.id)
-            .where(images.c.run_id == self._run_id, images.c.state == "submitted")
+            .where(images.c.run_id == self._run_id, images.c.state == state)
         )
         with self._database.read() as connection:
             return connection.execute(query).mappings().all()
@@ -87,11 +93,11 @@ class Recovery:
         self._database.change(lambda c: c.execute(statement))
 
     def doubtful_images(self) -> Sequence[Mapping[str, Any]]:
-        """Images in doubt: folder, position, and what all their calls in doubt may have cost (USD)."""
+        """Images in doubt: folder, position, and what their calls may have cost in vain (USD)."""
         query = (
             select(images.c.id, concepts.c.folder, images.c.position, calls.c.cost)
             .join_from(images, concepts, images.c.concept_id == concepts.c.id)
-            .join(calls, and_(calls.c.image_id == images.c.id, calls.c.state == "in_doubt"), isouter=True)
+            .join(calls, and_(calls.c.image_id == images.c.id, calls.c.state.in_(IN_VAIN)), isouter=True)
             .where(images.c.run_id == self._run_id, images.c.state == "in_doubt")
             .order_by(concepts.c.position, images.c.position)
         )
@@ -102,6 +108,15 @@ class Recovery:
                 if cost is not None:
                     one["cost"] = str(Decimal(one["cost"] or 0) + Decimal(cost))
         return list(found.values())
+
+    def failed_images(self) -> Sequence[RowMapping]:
+        """Images that were given up: id, position, and the folder they belong to."""
+        return self._images_in("failed")
+
+    def receive_again(self, image_id: int) -> None:
+        """The bytes of an image that could not be finished are still there: they are worked on once more."""
+        change = {"state": "received", "error_kind": None, "error": None, "updated_at": now()}
+        self._database.change(lambda c: c.execute(update(images).where(images.c.id == image_id).values(**change)))
 
     def forget_failed_concepts(self) -> None:
         """Concepts that could not be written are to be written again."""

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, RowMapping, Text, bindparam, func, insert, select, type_coerce, update
 
 from models.contract import Concept
-from tirada.store.calls import Limits, cost_of_image, new_id, note_job, now, open_call, settle_call
+from tirada.store.calls import COST_OR_ESTIMATE, Limits, cost_of_image, new_id, note_job, now, open_call, settle_call
 from tirada.store.database import Database
 from tirada.store.schema import calls, concepts, images, memory, runs
 
@@ -223,8 +223,8 @@ class Store:
             return {row[0]: row[1] for row in connection.execute(query)}
 
     def run_bill(self, run_id: str) -> Bill:
-        """What the calls of the run cost, and the tokens they used."""
-        query = select(calls.c.state, calls.c.cost, calls.c.usage).where(calls.c.run_id == run_id)
+        """What the calls of the run cost, one that is still open what is set aside for it, and the tokens they used."""
+        query = select(calls.c.state, COST_OR_ESTIMATE, calls.c.usage).where(calls.c.run_id == run_id)
         cost, complete, tokens = Decimal(0), True, Counter[str]()
         with self.database.read() as connection:
             for state, paid, usage in connection.execute(query):
@@ -248,20 +248,26 @@ class Store:
             return {row[0]: row[1] for row in connection.execute(query)}
 
     def failures(self, run_id: str, limit: int) -> list[dict[str, Any]]:
-        """The first failures of a run: concepts that were not written, then images."""
-        written = select(concepts.c.position, concepts.c.error_kind, concepts.c.error)
-        made = select(concepts.c.position, images.c.position.label("image"), images.c.error_kind, images.c.error)
+        """The first failures of a run: concepts that were not written, then images.
+
+        Both are counted from 1, here as everywhere that people or their programs read: ``concept`` is its place in the
+        run, ``image`` its place in ``folder``; the two are None for a concept that was not written.
+        """
+        kept = concepts.c.position, concepts.c.folder
+        written = select(*kept, concepts.c.error_kind, concepts.c.error).order_by(concepts.c.position)
+        made = select(*kept, images.c.position.label("image"), images.c.error_kind, images.c.error)
         with self.database.read() as connection:
             rows = connection.execute(
                 written.where(concepts.c.run_id == run_id, concepts.c.status == "failed").limit(limit)
             ).all()
-            found = [_failed(row[0], None, row[1], row[2]) for row in rows]
+            found = [_failed(row[0], None, None, row[2], row[3]) for row in rows]
             spoiled = connection.execute(
                 made.join_from(images, concepts, images.c.concept_id == concepts.c.id)
                 .where(images.c.run_id == run_id, images.c.state.in_(("failed", "refused", "in_doubt")))
+                .order_by(concepts.c.position, images.c.position)
                 .limit(limit - len(found))
             ).all()
-            found += [_failed(row[0], row[1], row[2], row[3]) for row in spoiled]
+            found += [_failed(*row) for row in spoiled]
         return found
 
     def open_images(self, concept_id: str) -> Iterator[RowMapping]:
@@ -323,6 +329,12 @@ class Store:
         """Write down that a paid call is about to leave (columns with its id); raises BudgetReached past a limit."""
         self.database.change(lambda c: open_call(c, call, limits))
 
+    def open_calls(self, run_id: str) -> set[str]:
+        """Ids of the calls of a run whose outcome is not written down."""
+        with self.database.read() as connection:
+            rows = connection.execute(select(calls.c.id).where(calls.c.run_id == run_id, calls.c.state == "open"))
+            return set(rows.scalars())
+
     def note_job(self, call_id: str, job: str) -> None:
         """Keep the job id of a paid call: after a crash the job is collected instead of paid again."""
         self.database.change(lambda c: note_job(c, call_id, job))
@@ -359,5 +371,7 @@ class Store:
                     yield rewrite["title"], rewrite["description"]
 
 
-def _failed(concept: int, image: int | None, kind: str | None, message: str | None) -> dict[str, Any]:
-    return {"concept": concept, "image": image, "error": kind, "message": message}
+def _failed(
+    position: int, folder: str | None, image: int | None, kind: str | None, message: str | None
+) -> dict[str, Any]:
+    return {"concept": position + 1, "folder": folder, "image": image, "error": kind, "message": message}

@@ -23,7 +23,7 @@ from tirada.output.export.workshop import (
     nothing_to_export,
 )
 from tirada.output.folders import EXTENSIONS, slug
-from tirada.output.text import one_line
+from tirada.output.text import counted, one_line
 
 HEADER = ("Filename", "Title", "Keywords", "Category", "Releases")
 FILENAME_MAX, TITLE_MAX, KEYWORDS_MAX = 30, 70, 50
@@ -156,8 +156,11 @@ class _Advice:
 
     def notes(self) -> Iterable[str]:
         if self._format:
-            yield f"{self._format} images are no JPEG, which is what Adobe asks for; --format jpeg makes such."
+            what = counted(self._format, "image is", "images are")
+            yield f"{what} no JPEG, which is what Adobe asks for; --format jpeg makes such."
         if self._small:
-            yield f"{self._small} images have fewer than 4 megapixels, Adobe's least; 2496x1664 has enough."
+            what = counted(self._small, "image has", "images have")
+            yield f"{what} fewer than 4 megapixels, Adobe's least; 2496x1664 has enough."
         if self._large:
-            yield f"{self._large} images have more than 100 megapixels or 45 MB, the most that Adobe takes."
+            what = counted(self._large, "image has", "images have")
+            yield f"{what} more than 100 megapixels or 45 MB, the most that Adobe takes."

@@ -20,6 +20,7 @@ from tirada.output.export.workshop import (
     nothing_to_export,
 )
 from tirada.output.folders import EXTENSIONS
+from tirada.output.text import counted
 
 #: In a split of its own: some versions of ``datasets`` overlook a metadata.jsonl at the top.
 SPLIT = "train"
@@ -34,7 +35,7 @@ tags:
 
 # Images made with Tirada
 
-{images} images with title, description (`text`), tags, prompt and settings.
+{images} with title, description (`text`), tags, prompt and settings.
 
 ```python
 from datasets import load_dataset
@@ -64,12 +65,14 @@ def export(folders: Iterable[Path], destination: Path) -> Exported:
                 done.images = number
         if not done.images:
             raise nothing_to_export(gatherer)
-        text = README.format(images=done.images, name=destination.name, split=SPLIT, models=", ".join(sorted(models)))
+        text = README.format(
+            images=counted(done.images, "image"), name=destination.name, split=SPLIT, models=", ".join(sorted(models))
+        )
         (folder / "README.md").write_text(text, encoding="utf-8")
     done.tables = [f"{SPLIT}/metadata.jsonl"]
     done.notes = list(gatherer.notes())
     if drafts:
-        done.notes.append(f"{drafts} images are drafts: sketches drawn offline, by no model.")
+        done.notes.append(f"{counted(drafts, 'image is a draft', 'images are drafts')}: sketched offline, by no model.")
     return done
 
 

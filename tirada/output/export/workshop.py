@@ -16,6 +16,7 @@ from pathlib import Path
 from tirada.errors import NotFound, UsageError, reason
 from tirada.output.atomic import fsync_folder
 from tirada.output.info import ImageEntry, Info, Words, read_info
+from tirada.output.text import counted
 
 DRAFT = "draft"
 
@@ -87,13 +88,14 @@ class Gatherer:
         """What was left out, and why."""
         if self._unfinished:
             yield (
-                f"{len(self._unfinished)} folders have no info.json yet and were left out, the first is "
+                f"{counted(len(self._unfinished), 'folder')} without an info.json left out, the first is "
                 f"{self._unfinished[0]!r}; `python main.py resume` finishes them."
             )
         if self._missing:
-            yield f"{len(self._missing)} files are not there any more, the first is {self._missing[0]!r}."
+            gone = counted(len(self._missing), "file is", "files are")
+            yield f"{gone} not there any more, the first is {self._missing[0]!r}."
         if self._twice:
-            yield f"{self._twice} images are the very same as another one and were left out."
+            yield f"{counted(self._twice, 'image is', 'images are')} the very same as another one, and left out."
 
 
 def check_no_draft(item: Item, why: str) -> None:

@@ -1,0 +1,180 @@
+"""Takes runs of the store up again: ``resume`` what was cut off, ``retry`` what failed.
+
+Invariant: what it is expected to cost is said first, and a dry run changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from models.errors import ModelError
+from tirada.cli import console
+from tirada.cli.drive import listener_for, see_through
+from tirada.cli.report import cost_line, tell, tell_dry_run, usd_facts
+from tirada.cli.setup import Estimate, Setup
+from tirada.cli.status import ExitStatus
+from tirada.engine.plan import Plan
+from tirada.errors import TiradaError, UsageError
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+
+    from tirada.store.queries import Missing
+    from tirada.store.store import Store
+
+#: The exit code, and what ``--json`` prints.
+Outcome = tuple[int, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """How a run is to be taken up again. ``retry`` takes what failed up too; the run may then change its backend,
+    its model, and what follows a refusal."""
+
+    retry: bool = False
+    backend: str | None = None
+    model: str | None = None
+    on_refusal: str | None = None
+    budget: Decimal | None = None
+    yes: bool = False
+    skip_in_doubt: bool = False
+    dry_run: bool = False
+    as_json: bool = False
+    quiet: bool = False
+
+
+def take_up(setup: Setup, store: Store, row: RowMapping, wishes: Wishes) -> Outcome:
+    """Go on with a run and say what became of it, but for the JSON; raises UsageError while another process is at it.
+
+    A run that was agreed to when it began is not asked about again; what a retry costs is.
+    """
+    from tirada.engine.run import Run, is_going
+
+    if is_going(setup.output, row["id"]):
+        raise UsageError(f"Run {row['id']} is still going in another process.")
+    changed = wishes.backend not in (None, row["backend"]) or wishes.model is not None
+    plan = _plan(setup, row, wishes, changed=changed)
+    missing = _missing(setup, store, row["id"], wishes)
+    to_write = plan.concepts - missing.concepts_there
+    images = missing.images + to_write * plan.images
+    estimate = setup.estimate_missing(plan, images, to_write)
+    if wishes.dry_run:
+        facts = _facts(setup, row["id"], plan, missing, to_write, estimate, wishes)
+        if not wishes.as_json:
+            tell_dry_run(facts)
+        return ExitStatus.DONE, {"dry_run": True, **facts}
+    if not wishes.quiet and not wishes.as_json:
+        console.note(cost_line(estimate))
+    if wishes.retry:
+        setup.check_money(plan, estimate, yes=wishes.yes)
+    setup.prepare_local(plan, store)
+    parts = setup.make_parts(store, plan)
+    parts.ledger.run_id = row["id"]
+    listener = listener_for(plan, quiet=wishes.quiet or wishes.as_json)
+    run = Run(
+        row["id"],
+        plan,
+        parts,
+        setup.engine_options(),
+        listener,
+        skip_in_doubt=wishes.skip_in_doubt,
+        retry_failed=wishes.retry,
+    )
+    if changed and parts.backend is not None:
+        run.move_to(parts.backend.name, str(plan.request["model"]))
+    elif wishes.budget is not None or wishes.on_refusal is not None:
+        store.keep_plan(row["id"], plan.to_json())
+    report = see_through(setup, run, resumed=True)
+    if not wishes.as_json:
+        tell(report, setup, listener, quiet=wishes.quiet)
+    return report.exit_code, report.to_json()
+
+
+def _plan(setup: Setup, row: RowMapping, wishes: Wishes, *, changed: bool) -> Plan:
+    """The plan as it is to go on, checked against its writer and backend."""
+    plan = Plan.from_json(row["plan"])
+    if wishes.budget is not None:
+        plan = replace(plan, budget=str(wishes.budget))
+    if wishes.on_refusal is not None:
+        plan = replace(plan, on_refusal=wishes.on_refusal)
+    if changed:
+        plan = replace(plan, request={**plan.request, "model": wishes.model})
+    setup.choose_backend(wishes.backend or row["backend"] or None)
+    if row["writer"] in ("gpt", "composer"):
+        setup.text_model = row["writer_model"]
+        setup.choose_writer(row["writer"], plan.language)
+        plan = setup.choose_roles(plan)
+    setup.check(plan, ())
+    if changed:
+        plan = replace(plan, request={**plan.request, "model": setup.model_for(plan) or None})
+    return plan
+
+
+def _missing(setup: Setup, store: Store, run_id: str, wishes: Wishes) -> Missing:
+    """What the engine will find to do, counted the way it goes about it."""
+    from tirada.engine.run import FORGIVEN
+    from tirada.engine.saving import spool_path
+    from tirada.store.queries import missing_of
+    from tirada.store.recovery import Recovery
+
+    recovery = Recovery(store.database, run_id)
+    late = {
+        image["id"]
+        for image in [*recovery.submitted_images(), *(recovery.failed_images() if wishes.retry else ())]
+        if image["folder"] and spool_path(setup.output / image["folder"], image["position"]).exists()
+    }
+    return missing_of(
+        store, run_id, forgiven=FORGIVEN, failed_too=wishes.retry, skip_in_doubt=wishes.skip_in_doubt, late=late
+    )
+
+
+def _facts(
+    setup: Setup, run_id: str, plan: Plan, missing: Missing, to_write: int, estimate: Estimate, wishes: Wishes
+) -> dict[str, Any]:
+    """What a dry run says of a run that would be taken up again."""
+    facts: dict[str, Any] = {"run": run_id, "prompts": to_write}
+    if setup.backend is not None:
+        facts |= {
+            "images": missing.images + to_write * plan.images,
+            "in_doubt": missing.in_doubt,
+            "in_doubt_are": ("left" if wishes.skip_in_doubt else "asked for again") if missing.in_doubt else "",
+            "paid_already": missing.paid,
+            "backend": setup.backend.name,
+            "model": setup.model_for(plan),
+            "on_refusal": plan.on_refusal,
+        }
+    return {**facts, "writer": setup.writer_label(), "budget_usd": plan.budget, **usd_facts(estimate)}
+
+
+def take_up_all(setup: Setup, store: Store, ids: Sequence[str], wishes: Wishes) -> Outcome:
+    """Go on with several runs, one after the other; returns the gravest exit code. One that cannot go on stops none.
+
+    The JSON is ``{"runs": [...]}``: the report of each, or its ``run_id`` with an ``error`` or a ``note``.
+    """
+    from tirada.cli.main import exit_code_for
+    from tirada.engine.run import is_going
+    from tirada.store.queries import find_run
+
+    code, runs = int(ExitStatus.DONE), []
+    for run_id in ids:
+        fresh = Setup(setup.settings, output=setup.output, quiet=True)
+        try:
+            one, facts = take_up(fresh, store, find_run(store, run_id), wishes)
+        except (ModelError, TiradaError) as exc:
+            if isinstance(exc, UsageError) and is_going(setup.output, run_id):
+                # Nothing is wrong with that one, and nothing to be done.
+                text = f"Run {run_id} is still going in another process."
+                if not wishes.quiet and not wishes.as_json:
+                    console.note(text)
+                one, facts = int(ExitStatus.DONE), {"run_id": run_id, "note": text}
+            else:
+                console.error(f"Run {run_id}: {exc}")
+                one, facts = exit_code_for(exc), {"run_id": run_id, "error": str(exc)}
+        code = max(code, one)
+        runs.append(facts)
+        if one == ExitStatus.CTRL_C:
+            break
+    return code, {"runs": runs}
