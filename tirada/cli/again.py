@@ -100,17 +100,15 @@ def _plan(setup: Setup, row: RowMapping, wishes: Wishes, *, changed: bool) -> Pl
         plan = replace(plan, budget=str(wishes.budget))
     if wishes.on_refusal is not None:
         plan = replace(plan, on_refusal=wishes.on_refusal)
-    if changed:
-        plan = replace(plan, request={**plan.request, "model": wishes.model})
     setup.choose_backend(wishes.backend or row["backend"] or None)
+    if changed:
+        plan = setup.moved(plan, wishes.model, came_from=row["backend"])
     if row["writer"] in ("gpt", "composer"):
         setup.text_model = row["writer_model"]
         setup.choose_writer(row["writer"], plan.language)
         plan = setup.choose_roles(plan)
     setup.check(plan, ())
-    if changed:
-        plan = replace(plan, request={**plan.request, "model": setup.model_for(plan) or None})
-    return plan
+    return setup.settled(plan) if changed else plan
 
 
 def _missing(setup: Setup, store: Store, run_id: str, wishes: Wishes) -> Missing:

@@ -10,7 +10,6 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -42,7 +41,7 @@ def drive(
 ) -> int:
     """Start a new run of the plan and see it to its end; returns the exit code."""
     # The very model is kept with the plan, so that a resume next month does not take another default.
-    plan = replace(plan, request={**plan.request, "model": setup.model_for(plan) or None, **setup.defaults(plan)})
+    plan = setup.settled(plan)
     estimate = setup.estimate(plan, ready)
     if dry_run:
         facts = plan_facts(setup, plan, estimate)

@@ -189,11 +189,20 @@ class Setup:
         """The exact image model of a plan, or nothing without images."""
         return "" if self.backend is None else self.backend.model_for(next(self._samples(plan, ())))
 
-    def defaults(self, plan: Plan) -> Mapping[str, Any]:
-        """What a local backend will use where the plan leaves it open, kept so that a rerun finds the same."""
-        if self.backend is None or not self.backend.capabilities.local:
-            return {}
-        return cast(LocalModel, self.backend).defaults(next(self._samples(plan, ())))
+    def settled(self, plan: Plan) -> Plan:
+        """The plan with the very model, and what a local one will use where the plan leaves it open."""
+        defaults: Mapping[str, Any] = {}
+        if self.backend is not None and self.backend.capabilities.local:
+            defaults = cast(LocalModel, self.backend).defaults(next(self._samples(plan, ())))
+        return plan.with_model(self.model_for(plan) or None, defaults)
+
+    def moved(self, plan: Plan, model: str | None, *, came_from: str) -> Plan:
+        """The plan for another backend or model; the options of one backend mean nothing to another."""
+        options = dict(plan.request.get("options") or {})
+        if self.backend is not None and self.backend.name != came_from:
+            able = self.backend.capabilities
+            options = {name: value for name, value in options.items() if able.local and name in able.options}
+        return plan.for_another(model, options)
 
     def prepare_local(self, plan: Plan, store: Store) -> None:
         """What a local backend wants known before the first image, some of it once only; then its model is fetched."""

@@ -6,7 +6,7 @@ Invariant: a plan survives a round trip through JSON unchanged.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Plan:
     seeded: bool = False
     #: Fields of the ImageRequest that all images share: width, height, model, negative, options, ...
     request: Mapping[str, Any] = field(default_factory=dict)
+    #: Those of them that the user left open, as the model had them; another model has its own.
+    defaults: tuple[str, ...] = ()
     #: The roles to deal from.
     roles: tuple[str, ...] = ()
     theme: str = ""
@@ -55,7 +57,21 @@ class Plan:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
         known = {name: data[name] for name in cls.__slots__ if name in data}
-        return cls(**{**known, "roles": tuple(known.get("roles", ()))})
+        return cls(**{**known, **{name: tuple(known.get(name, ())) for name in ("roles", "defaults")}})
+
+    def with_model(self, model: str | None, defaults: Mapping[str, Any]) -> Plan:
+        """The same with the very model, and what that model has for the settings left open."""
+        request = {**self.request, "model": model, **defaults}
+        return replace(self, request=request, defaults=tuple(sorted({*self.defaults, *defaults})))
+
+    def for_another(self, model: str | None, options: Mapping[str, str]) -> Plan:
+        """The same for another model or backend: what was left open is open again."""
+        asked = {name: value for name, value in self.request.items() if name not in (*self.defaults, "options")}
+        return replace(
+            self,
+            request={**asked, "model": model, **({"options": dict(options)} if options else {})},
+            defaults=(),
+        )
 
     def seeds(self, position: int) -> list[int]:
         """Seeds of the images of one concept: consecutive, and no two alike in a run."""

@@ -6,6 +6,7 @@ call leaves and settled after it.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,12 +84,14 @@ class Store:
     def move_run(self, run_id: str, backend: str, model: str, plan: Mapping[str, Any]) -> None:
         """What is still to be made goes to another backend or model; images that are done keep theirs."""
         moved = update(runs).where(runs.c.id == run_id).values(backend=backend, model=model, plan=dict(plan))
-        asked = func.json_set(concepts.c.request, "$.model", model)
-        waiting = (concepts.c.run_id == run_id, concepts.c.request.is_not(None))
+        open_images = select(images.c.concept_id).where(images.c.run_id == run_id, images.c.state != "done")
+        waiting = (concepts.c.run_id == run_id, concepts.c.request.is_not(None), concepts.c.id.in_(open_images))
 
         def work(connection: Connection) -> None:
+            before = connection.execute(select(runs.c.plan).where(runs.c.id == run_id)).scalar_one()["request"]
             connection.execute(moved)
-            connection.execute(update(concepts).where(*waiting).values(request=type_coerce(asked, Text)))
+            asked = type_coerce(_changed(concepts.c.request, before, plan["request"]), Text)
+            connection.execute(update(concepts).where(*waiting).values(request=asked))
 
         self.database.change(work)
 
@@ -369,6 +372,14 @@ class Store:
                 yield title, description
                 if rewrite:
                     yield rewrite["title"], rewrite["description"]
+
+
+def _changed(stored: ColumnElement[Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> ColumnElement[Any]:
+    """The stored requests with what differs between the two, and otherwise as they are."""
+    gone = [f"$.{name}" for name in before if name not in after]
+    new = [(f"$.{name}", func.json(json.dumps(value))) for name, value in after.items() if before.get(name) != value]
+    left = func.json_remove(stored, *gone) if gone else stored
+    return func.json_set(left, *(part for pair in new for part in pair)) if new else left
 
 
 def _failed(
