@@ -156,7 +156,7 @@ def test_schedulers_of_flow_models(render: Tirada, family: str) -> None:
     assert len(made) == len(names)
 
 
-@pytest.mark.parametrize("family", ["sd", "sdxl", "flux"])
+@pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux", "klein", "z-image", "qwen-image"])
 def test_loras_change_the_picture_by_their_weight(render: Tirada, family: str) -> None:
     file = lora(family)
     plain, full, half = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,9 +28,10 @@ def train(source: Path, folder: Path, *, steps: int = 2) -> Path:
         denoiser.add_adapter(LoraConfig(r=4, lora_alpha=4, init_lora_weights="gaussian", target_modules=LAYERS))
         learned = [parameter for parameter in denoiser.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(learned, lr=0.5)
+        inputs = _inputs(pipeline, denoiser)
         for _ in range(steps):
-            inputs = _inputs(denoiser)
-            answer = denoiser(**inputs, return_dict=False)[0]
+            answer = denoiser(**inputs)[0]
+            answer = torch.stack(answer) if isinstance(answer, list) else answer
             torch.nn.functional.mse_loss(answer, torch.randn_like(answer)).backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -37,28 +40,26 @@ def train(source: Path, folder: Path, *, steps: int = 2) -> Path:
     return folder
 
 
-def _inputs(denoiser: torch.nn.Module) -> dict[str, Any]:
-    """What the denoiser is asked for one picture, at random."""
-    config = denoiser.config
-    if "cross_attention_dim" in config:
-        inputs = {
-            "sample": torch.randn(1, 4, 8, 8),
-            "timestep": torch.tensor([500]),
-            "encoder_hidden_states": torch.randn(1, 7, config.cross_attention_dim),
-        }
-        if config.addition_embed_type:
-            width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-            inputs["added_cond_kwargs"] = {"text_embeds": torch.randn(1, width), "time_ids": torch.full((1, 6), 64.0)}
-        return inputs
-    return {
-        "hidden_states": torch.randn(1, 16, config.in_channels),
-        "timestep": torch.tensor([0.5]),
-        "guidance": torch.tensor([3.5]),
-        "pooled_projections": torch.randn(1, config.pooled_projection_dim),
-        "encoder_hidden_states": torch.randn(1, 7, config.joint_attention_dim),
-        "txt_ids": torch.zeros(7, 3),
-        "img_ids": torch.zeros(16, 3),
-    }
+class _Seen(Exception):
+    """The denoiser was asked."""
+
+
+def _inputs(pipeline: Any, denoiser: torch.nn.Module) -> dict[str, Any]:
+    """What the pipeline asks of its denoiser for a picture, by the names of its arguments."""
+    seen: dict[str, Any] = {}
+
+    def look(_module: torch.nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        names = inspect.signature(denoiser.forward).parameters
+        seen.update(zip(names, given, strict=False))
+        seen.update(named)
+        raise _Seen
+
+    pipeline.set_progress_bar_config(disable=True)
+    handle = denoiser.register_forward_pre_hook(look, with_kwargs=True)
+    with contextlib.suppress(_Seen):
+        pipeline(prompt="a boat", width=64, height=64, num_inference_steps=2)
+    handle.remove()
+    return {**seen, "return_dict": False}
 
 
 def strange(source: Path, folder: Path) -> Path:
