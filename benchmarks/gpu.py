@@ -1,9 +1,10 @@
 """Seconds an image on a CUDA card: ``python benchmarks/gpu.py`` from the project folder.
 
 SDXL and FLUX.1-dev at their true size with random weights (written here, nothing is downloaded; 45 GB of disk),
-rendered at 1024x1024 by plain diffusers and by our backend, at batch 1, 4 and 8, with and without compiling; each combination of
-program and compiling in a process of its own that loads the model from disk. Two minutes for SDXL and eight for FLUX on
-an H200; --only and --batches do less. Without a card it says so and ends; --tiny is the same in small, anywhere.
+rendered at 1024x1024 by plain diffusers and by our backend, at batch 1, 4 and 8, with and without compiling; each
+combination of program and compiling in a process of its own that loads the model from disk. Two minutes for SDXL and
+eight for FLUX on an H200; --only and --batches do less. Without a card it says so and ends; --tiny is the same in
+small, anywhere.
 """
 
 from __future__ import annotations
