@@ -75,7 +75,8 @@ def most_at_once(plan: str, weights: Weights, device: Device, pixels: int) -> in
 
 
 def text_encoders(pipe: Any) -> list[Any]:
-    names = ("text_encoder", "text_encoder_2", "text_encoder_3")
+    """The parts that only read what is asked for: words, and reference images where an adapter looks at them."""
+    names = ("text_encoder", "text_encoder_2", "text_encoder_3", "image_encoder")
     return [part for name in names if (part := getattr(pipe, name, None)) is not None]
 
 

@@ -182,12 +182,13 @@ def like(catalog: Catalog, family: str, *, distilled: bool | None = None) -> Mod
 
 
 def _native(unet: dict[str, Any] | None, vae: dict[str, Any] | None) -> int:
-    """The side in pixels that a model was trained on."""
-    if unet is None or not isinstance(unet.get("sample_size"), int):
+    """The side in pixels that a model was trained on, as its files say."""
+    own = (unet or {}).get("sample_size")
+    if isinstance(own, int):
         blocks = len((vae or {}).get("block_out_channels", ())) or 4
-        return NATIVE if blocks >= 4 else 64
-    blocks = len((vae or {}).get("block_out_channels", ())) or 4
-    return int(unet["sample_size"] * 2 ** (blocks - 1))
+        return int(own * 2 ** (blocks - 1))
+    own = (vae or {}).get("sample_size")
+    return own if isinstance(own, int) else NATIVE
 
 
 def _json(read: Reader, name: str, where: Path | str) -> dict[str, Any] | None:
