@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 pytest.importorskip("diffusers")
 
 from models.backends import diffusion
-from models.backends.local import loading, memory, studio
+from models.backends.local import eight_bit, loading, memory, studio
 from models.catalog import load_catalog
 from models.contract import GeneratedImage, ImageRequest, Lora, Notice
 from models.errors import BadAnswer, ModelError, Refused, SetupError, Unavailable, UnsupportedRequest
@@ -124,6 +125,60 @@ def test_the_plan_follows_from_the_free_memory(free: float, plan: str) -> None:
     chosen = memory.choose(row.weights, card, free=free)
     assert chosen == plan
     assert memory.need(chosen, row.weights) <= free or chosen == "tiled"
+
+
+def test_8_bit_comes_last_and_only_where_a_library_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from models.backends.local.device import Device
+
+    card = Device(kind="cuda", name="a card", total=24, bf16=True)
+    monkeypatch.setattr(eight_bit, "_version", lambda name: ())
+    assert memory.next_plan("tiled", card) is None
+    monkeypatch.setattr(eight_bit, "_version", lambda name: (0, 48) if name == "bitsandbytes" else ())
+    assert memory.next_plan("tiled", card) == "8bit"
+    row = load_catalog().find("image", "FLUX.1-dev")
+    assert row is not None and row.weights is not None
+    plan = memory.choose(row.weights, card, "8bit")
+    assert plan == "8bit" and memory.need(plan, row.weights) < memory.need("model", row.weights)
+
+
+@pytest.mark.parametrize("library", ["torchao", "bitsandbytes"])
+def test_8_bit_is_asked_of_the_library_there_is(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+    import diffusers
+
+    asked: dict[str, Any] = {}
+
+    class Config:
+        def __init__(self, *_: Any, **named: Any) -> None:
+            asked.update(named)
+
+    monkeypatch.setattr(eight_bit, "installed", lambda: library)
+    monkeypatch.setattr(eight_bit, "import_module", lambda name: SimpleNamespace(Int8WeightOnlyConfig=Config))
+    for name in ("TorchAoConfig", "BitsAndBytesConfig", "PipelineQuantizationConfig"):
+        monkeypatch.setattr(diffusers, name, Config)
+    row = load_catalog().find("image", "sdxl")
+    assert row is not None and row.weights is not None
+    assert isinstance(eight_bit.arguments(row.weights)["quantization_config"], Config)
+    assert list(asked["quant_mapping"]) == ["unet"]
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ValueError("of another version")
+
+    for name in ("TorchAoConfig", "BitsAndBytesConfig"):
+        monkeypatch.setattr(diffusers, name, refuse)
+    assert eight_bit.arguments(row.weights) == {}
+
+
+def test_8_bit_floats_do_without_a_library() -> None:
+    import torch
+
+    made = backend(checkpoint("sdxl"))
+    made.warm_up(quick(seed=1), 1)
+    assert made._studio is not None
+    denoiser = memory.denoiser(made._studio[1].pipe)
+    eight_bit.finish(denoiser)
+    assert torch.float8_e4m3fn in {weight.dtype for weight in denoiser.parameters()}
+    assert eight_bit.name(denoiser) == "fp8"
+    assert isinstance(one(made, quick(seed=1)), GeneratedImage)
 
 
 # --- pictures that went wrong -----------------------------------------------------------------------------------------

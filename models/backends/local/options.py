@@ -18,7 +18,7 @@ SWITCH = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "compile": ("auto", "on", "off"),
     "cache": ("off", "balanced", "fast"),
-    "memory": ("auto", "card", "text", "model", "group", "tiled"),
+    "memory": ("auto", "card", "text", "model", "group", "tiled", "8bit"),
     "attention": (),
     "config": (),
     "ip_adapter": (),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
-from models.backends.local import adapters, memory, speed
+from models.backends.local import adapters, eight_bit, memory, speed
 from models.backends.local.device import Device, find_device, is_out_of_memory
 from models.backends.local.loading import load
 from models.backends.local.loras import LoraStack
@@ -55,12 +55,14 @@ class Studio:
 
     def _load(self) -> None:
         self.dtype = self.device.dtype(self.source.weights)
-        self.pipe: Any = load(self.source, self.options, self.dtype, self._token)
+        self.pipe: Any = load(self.source, self.options, self.dtype, self._token, in_eight_bit=self.plan == "8bit")
         if self.adapted:
             # Before it is placed: what moves layers to and fro has to know of the new ones.
             adapters.load(self.pipe, self.source.weights, self.options, self._token)
         memory.place(self.pipe, self.plan, self.device)
         self._record = speed.tune(self.pipe, self.device, self.options)
+        if self.plan == "8bit":
+            self._record["eight_bit"] = eight_bit.name(memory.denoiser(self.pipe))
         if self.adapted:
             self._record |= adapters.record(self.source.weights, self.options)
         self._own_scheduler = self.pipe.scheduler
