@@ -243,6 +243,7 @@ def test_a_folder_without_weights_or_with_broken_ones(tmp_path: Path) -> None:
         ("missing", "The hub has no model 'owner/model'"),
         ("disk", "no room for owner/model"),
         ("network", "Check the network"),
+        ("package", "pip install torchvision"),
     ],
 )
 def test_errors_of_the_hub_say_what_to_do(error: str, said: str) -> None:
@@ -257,6 +258,7 @@ def test_errors_of_the_hub_say_what_to_do(error: str, said: str) -> None:
         "missing": errors.RepositoryNotFoundError("no", response=answer),
         "disk": OSError(errno.ENOSPC, "No space left on device"),
         "network": ConnectionError("no route"),
+        "package": ImportError("PixtralProcessor requires the Torchvision library but it was not found"),
     }
     with pytest.raises(SetupError) as found, loading.translated("owner/model"):
         raise raised[error]
