@@ -223,6 +223,17 @@ def test_models_that_are_not_there() -> None:
     assert "broken one" in refusal(backend("broken.safetensors"))
 
 
+def test_a_model_that_lies_here_comes_before_one_of_that_name() -> None:
+    assert backend("sdxl").model_for(quick()) == "stable-diffusion-xl-base-1.0"
+    Path("sdxl").mkdir()
+    assert backend("sdxl").model_for(quick()) == "stable-diffusion-xl-base-1.0"
+    Path("sdxl").rmdir()
+    Path("sdxl").symlink_to(checkpoint("sdxl"))
+    made = backend("sdxl")
+    assert made.model_for(quick()) == str(checkpoint("sdxl"))
+    made.check(quick())
+
+
 def test_a_folder_without_weights_or_with_broken_ones(tmp_path: Path) -> None:
     import shutil
 
@@ -284,6 +295,12 @@ def test_loras_that_are_none() -> None:
     assert "weight" in refusal(made, quick(loras=(Lora(str(lora("sdxl")), float("nan")),)))
 
 
+def test_a_weight_of_a_lora_that_is_no_number(tirada: Tirada) -> None:
+    for value in (f"{lora('sdxl')}:abc", "brand.safetensors:heavy"):
+        result = tirada(1, "64x64", "--stable-diffusion", "--model", checkpoint("sdxl"), "--lora", value)
+        assert result.code == 2 and "is no weight; use a number" in result.err
+
+
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
@@ -297,7 +314,7 @@ def test_loras_that_are_none() -> None:
         ({"options": {"bach": "4"}}, "Did you mean 'batch'?"),
         ({"strength": 0.5}, "needs a start image"),
         ({"steps": 0}, "steps is 0"),
-        ({"references": (Path("a.png"),)}, "takes no reference images"),
+        ({"references": (Path("a.png"),)}, "no file"),
     ],
 )
 def test_what_cannot_be_is_refused_before_loading(change: dict[str, Any], said: str) -> None:
@@ -312,6 +329,15 @@ def test_the_licence_is_said_once_and_noted() -> None:
 
 
 # --- stopping ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_rendered_one_by_one_is_saved_one_by_one() -> None:
+    made = backend(checkpoint("sdxl"))
+    assert made.capabilities.max_batch == diffusion.MAX_BATCH
+    made.warm_up(quick(), 100)
+    assert made.capabilities.max_batch == 1
+    made.warm_up(quick(options={"batch": "16"}), 100)
+    assert made.capabilities.max_batch == 16
 
 
 def test_an_interruption_ends_the_image_at_its_next_step() -> None:

@@ -70,6 +70,11 @@ def test_a_reference_goes_with_a_start_image_where_an_adapter_looks(render: Tira
     assert refused.code == 2 and "do not go together" in refused.err
 
 
+def test_a_model_that_looks_at_no_pictures_says_which_do(render: Tirada) -> None:
+    refused = render("sd3", "--reference", "red.png")
+    assert refused.code == 2 and "takes no reference images" in refused.err and "SDXL" in refused.err
+
+
 def test_an_adapter_that_cannot_be_used(render: Tirada, tirada: Tirada) -> None:
     def said(option: str) -> str:
         model = ("--stable-diffusion", "--model", checkpoint("sdxl"))

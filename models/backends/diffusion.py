@@ -159,6 +159,12 @@ class DiffusionBackend:
             found["strength"] = 0.6
         return found
 
+    def heeds_negative(self, request: ImageRequest) -> bool:
+        """Does the request's model keep out what the negative prompt says?"""
+        weights = self._source(request).weights
+        guidance = weights.guidance if request.guidance is None else request.guidance
+        return weights.negative and weights.family in TWO_SIDED and guidance > 1
+
     def notices(self, request: ImageRequest) -> list[Notice]:
         """What the user should know before the first image."""
         from models.backends.local.device import find_device
@@ -172,8 +178,7 @@ class DiffusionBackend:
             found.append(
                 Notice(f"{source.name}: licence {weights.licence}{terms} ({page}).", once=f"licence {source.name}")
             )
-        guidance = weights.guidance if request.guidance is None else request.guidance
-        if not weights.negative or weights.family not in TWO_SIDED or guidance <= 1:
+        if not self.heeds_negative(request):
             found.append(Notice(f"{source.name} has no negative prompt: what it says is not heeded."))
         return found
 
@@ -185,8 +190,13 @@ class DiffusionBackend:
         device = find_device()
         source = self._source(ImageRequest(prompt="", width=1024, height=1024))
         plan = memory.choose(source.weights, device)
-        needed = source.weights.memory.whole
-        line = f"--{self.name}: {source.name} needs {needed:.1f} GiB in 16 bit; plan {plan!r} ({memory.PLANS[plan]})"
+        parts = source.weights.memory
+        line = (
+            f"--{self.name}: {source.name} needs {parts.whole:.1f} GiB in 16 bit; plan {plan!r} ({memory.PLANS[plan]})"
+        )
+        if device.kind == "cpu":
+            needed = 2 * (parts.model + parts.text) + parts.work
+            line = f"--{self.name}: {source.name} needs {needed:.1f} GiB of memory; {device.free():.1f} are free"
         return [device.line(), line]
 
     def to_fetch(self, request: ImageRequest) -> int:
@@ -212,6 +222,9 @@ class DiffusionBackend:
             studio, _ = self._open(request)
             studio.expected = images
             studio.ready(request)
+            # What is rendered one by one is to be saved one by one: nobody waits for eight pictures of minutes each.
+            most = studio.options.batch or (MAX_BATCH if studio.device.batches else 1)
+            self.capabilities = replace(self.capabilities, max_batch=most)
 
     def generate(self, batch: Sequence[ImageRequest]) -> list[GeneratedImage | ModelError]:
         with self._rendering:
