@@ -195,7 +195,9 @@ class DiffusionBackend:
             f"--{self.name}: {source.name} needs {parts.whole:.1f} GiB in 16 bit; plan {plan!r} ({memory.PLANS[plan]})"
         )
         if device.kind == "cpu":
+            # In 32 bit, or in 16 where there is no room for that.
             needed = 2 * (parts.model + parts.text) + parts.work
+            needed = needed if needed < device.free() else parts.whole
             line = f"--{self.name}: {source.name} needs {needed:.1f} GiB of memory; {device.free():.1f} are free"
         return [device.line(), line]
 
@@ -258,7 +260,7 @@ class DiffusionBackend:
         source = self._source(request)
         key = _Key(source.name, read_options(self.name, request.options), self._is_adapted(request))
         if self._studio is None or self._studio[0] != key:
-            self._shut()
+            self._shut(collect=True)
             studio = self._load(source, key)
             self._studio = (key, studio, Renderer(studio, self._watch, MAX_BATCH))
         return self._studio[1:]
@@ -275,10 +277,10 @@ class DiffusionBackend:
                 raise
         raise SetupError(f"There is not enough memory for {source.name}.", hint="Choose a smaller model: --model.")
 
-    def _shut(self) -> None:
+    def _shut(self, *, collect: bool = False) -> None:
         opened, self._studio = self._studio, None
         if opened is not None:
-            opened[1].close()
+            opened[1].close(collect=collect)
 
     # --- while it renders -----------------------------------------------------------------------------------------
 

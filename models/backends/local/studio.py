@@ -96,18 +96,19 @@ class Studio:
             memory.place(self.pipe, self.plan, self.device)
         return True
 
-    def _drop(self) -> None:
+    def _drop(self, *, collect: bool = True) -> None:
         self.encoder = self.pictures = self._loras = self._own_scheduler = self.pipe = None  # type: ignore[assignment]
         self._variants = {}
-        self.device.empty_cache()
+        self.device.empty_cache(collect=collect)
 
-    def close(self) -> None:
-        self._drop()
+    def close(self, *, collect: bool = False) -> None:
+        """Let go of the model; ``collect`` where another one needs its room at once."""
+        self._drop(collect=collect)
 
     def recover(self) -> None:
         """After a call that was cut short: let go of what it left on the card."""
         self.pipe.maybe_free_model_hooks()
-        self.device.empty_cache()
+        self.device.empty_cache(collect=True)
 
     # --- what an image needs
 
