@@ -108,6 +108,21 @@ class Memory(BaseModel):
         return self.model + self.text + self.work
 
 
+class Adapter(BaseModel):
+    """What lets a model look at reference images: an IP-Adapter, and the encoder of pictures that goes with it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: Where the Hugging Face hub has both.
+    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    #: The adapter's weights, and the folder of the encoder.
+    file: str = Field(pattern=r"\.safetensors$")
+    encoder: str
+    licence: str
+    #: GiB that both add.
+    memory: float = Field(gt=0)
+
+
 class Weights(BaseModel):
     """How a model is rendered on one's own machine, and on which terms its weights may be used."""
 
@@ -138,14 +153,22 @@ class Weights(BaseModel):
     #: How it takes reference images: not, as its own input, or through an IP-Adapter.
     references: Literal["none", "image", "ip-adapter"] = "none"
     references_max: int = Field(0, ge=0)
+    adapter: Adapter | None = None
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Weights:
         if (self.references == "none") != (self.references_max == 0):
             raise ValueError("references and references_max must agree")
+        if (self.references == "ip-adapter") != (self.adapter is not None):
+            raise ValueError("references through an IP-Adapter need an adapter, others have none")
         if (self.long_prompts == "compel") != (self.max_tokens == 0):
             raise ValueError("an encoder of prose has max_tokens, compel has none")
         return self
+
+    def with_adapter(self) -> Weights:
+        """The same with what its adapter needs, which lies where the text encoders do."""
+        more = self.adapter.memory if self.adapter is not None else 0.0
+        return self.model_copy(update={"memory": self.memory.model_copy(update={"text": self.memory.text + more})})
 
 
 class ModelRow(BaseModel):

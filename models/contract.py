@@ -258,6 +258,9 @@ class LocalModel(Protocol):
     def defaults(self, request: ImageRequest) -> Mapping[str, Any]:
         """The settings that a request leaves open, as they will be used; kept, so that a rerun finds the same."""
 
+    def heeds_negative(self, request: ImageRequest) -> bool:
+        """Does the request's model keep out what the negative prompt says?"""
+
     def notices(self, request: ImageRequest) -> list[Notice]:
         """What to know before the first image: the device, the licence, what is not heeded."""
 

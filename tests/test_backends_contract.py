@@ -157,7 +157,8 @@ def test_what_it_cannot_do_is_refused_before_anything_is_sent(
         # Then it does it; another model of the same service may have to be named, and what belongs to it given.
         try:
             backend.check(request)
-        except UnsupportedRequest as refused:
+        except (UnsupportedRequest, SetupError) as refused:
+            # A part of a local model may not be on this machine.
             clean(refused)
         return
     with pytest.raises(UnsupportedRequest) as refusal:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 pytest.importorskip("diffusers")
 
 from models.backends import diffusion
-from models.backends.local import loading, memory, studio
+from models.backends.local import eight_bit, loading, memory, studio
 from models.catalog import load_catalog
 from models.contract import GeneratedImage, ImageRequest, Lora, Notice
 from models.errors import BadAnswer, ModelError, Refused, SetupError, Unavailable, UnsupportedRequest
@@ -126,6 +127,60 @@ def test_the_plan_follows_from_the_free_memory(free: float, plan: str) -> None:
     assert memory.need(chosen, row.weights) <= free or chosen == "tiled"
 
 
+def test_8_bit_comes_last_and_only_where_a_library_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from models.backends.local.device import Device
+
+    card = Device(kind="cuda", name="a card", total=24, bf16=True)
+    monkeypatch.setattr(eight_bit, "_version", lambda name: ())
+    assert memory.next_plan("tiled", card) is None
+    monkeypatch.setattr(eight_bit, "_version", lambda name: (0, 48) if name == "bitsandbytes" else ())
+    assert memory.next_plan("tiled", card) == "8bit"
+    row = load_catalog().find("image", "FLUX.1-dev")
+    assert row is not None and row.weights is not None
+    plan = memory.choose(row.weights, card, "8bit")
+    assert plan == "8bit" and memory.need(plan, row.weights) < memory.need("model", row.weights)
+
+
+@pytest.mark.parametrize("library", ["torchao", "bitsandbytes"])
+def test_8_bit_is_asked_of_the_library_there_is(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+    import diffusers
+
+    asked: dict[str, Any] = {}
+
+    class Config:
+        def __init__(self, *_: Any, **named: Any) -> None:
+            asked.update(named)
+
+    monkeypatch.setattr(eight_bit, "installed", lambda: library)
+    monkeypatch.setattr(eight_bit, "import_module", lambda name: SimpleNamespace(Int8WeightOnlyConfig=Config))
+    for name in ("TorchAoConfig", "BitsAndBytesConfig", "PipelineQuantizationConfig"):
+        monkeypatch.setattr(diffusers, name, Config)
+    row = load_catalog().find("image", "sdxl")
+    assert row is not None and row.weights is not None
+    assert isinstance(eight_bit.arguments(row.weights)["quantization_config"], Config)
+    assert list(asked["quant_mapping"]) == ["unet"]
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ValueError("of another version")
+
+    for name in ("TorchAoConfig", "BitsAndBytesConfig"):
+        monkeypatch.setattr(diffusers, name, refuse)
+    assert eight_bit.arguments(row.weights) == {}
+
+
+def test_8_bit_floats_do_without_a_library() -> None:
+    import torch
+
+    made = backend(checkpoint("sdxl"))
+    made.warm_up(quick(seed=1), 1)
+    assert made._studio is not None
+    denoiser = memory.denoiser(made._studio[1].pipe)
+    eight_bit.finish(denoiser)
+    assert torch.float8_e4m3fn in {weight.dtype for weight in denoiser.parameters()}
+    assert eight_bit.name(denoiser) == "fp8"
+    assert isinstance(one(made, quick(seed=1)), GeneratedImage)
+
+
 # --- pictures that went wrong -----------------------------------------------------------------------------------------
 
 
@@ -168,6 +223,17 @@ def test_models_that_are_not_there() -> None:
     assert "broken one" in refusal(backend("broken.safetensors"))
 
 
+def test_a_model_that_lies_here_comes_before_one_of_that_name() -> None:
+    assert backend("sdxl").model_for(quick()) == "stable-diffusion-xl-base-1.0"
+    Path("sdxl").mkdir()
+    assert backend("sdxl").model_for(quick()) == "stable-diffusion-xl-base-1.0"
+    Path("sdxl").rmdir()
+    Path("sdxl").symlink_to(checkpoint("sdxl"))
+    made = backend("sdxl")
+    assert made.model_for(quick()) == str(checkpoint("sdxl"))
+    made.check(quick())
+
+
 def test_a_folder_without_weights_or_with_broken_ones(tmp_path: Path) -> None:
     import shutil
 
@@ -188,6 +254,7 @@ def test_a_folder_without_weights_or_with_broken_ones(tmp_path: Path) -> None:
         ("missing", "The hub has no model 'owner/model'"),
         ("disk", "no room for owner/model"),
         ("network", "Check the network"),
+        ("package", "pip install torchvision"),
     ],
 )
 def test_errors_of_the_hub_say_what_to_do(error: str, said: str) -> None:
@@ -202,6 +269,7 @@ def test_errors_of_the_hub_say_what_to_do(error: str, said: str) -> None:
         "missing": errors.RepositoryNotFoundError("no", response=answer),
         "disk": OSError(errno.ENOSPC, "No space left on device"),
         "network": ConnectionError("no route"),
+        "package": ImportError("PixtralProcessor requires the Torchvision library but it was not found"),
     }
     with pytest.raises(SetupError) as found, loading.translated("owner/model"):
         raise raised[error]
@@ -227,6 +295,12 @@ def test_loras_that_are_none() -> None:
     assert "weight" in refusal(made, quick(loras=(Lora(str(lora("sdxl")), float("nan")),)))
 
 
+def test_a_weight_of_a_lora_that_is_no_number(tirada: Tirada) -> None:
+    for value in (f"{lora('sdxl')}:abc", "brand.safetensors:heavy"):
+        result = tirada(1, "64x64", "--stable-diffusion", "--model", checkpoint("sdxl"), "--lora", value)
+        assert result.code == 2 and "is no weight; use a number" in result.err
+
+
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
@@ -240,7 +314,7 @@ def test_loras_that_are_none() -> None:
         ({"options": {"bach": "4"}}, "Did you mean 'batch'?"),
         ({"strength": 0.5}, "needs a start image"),
         ({"steps": 0}, "steps is 0"),
-        ({"references": (Path("a.png"),)}, "takes no reference images"),
+        ({"references": (Path("a.png"),)}, "no file"),
     ],
 )
 def test_what_cannot_be_is_refused_before_loading(change: dict[str, Any], said: str) -> None:
@@ -255,6 +329,15 @@ def test_the_licence_is_said_once_and_noted() -> None:
 
 
 # --- stopping ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_rendered_one_by_one_is_saved_one_by_one() -> None:
+    made = backend(checkpoint("sdxl"))
+    assert made.capabilities.max_batch == diffusion.MAX_BATCH
+    made.warm_up(quick(), 100)
+    assert made.capabilities.max_batch == 1
+    made.warm_up(quick(options={"batch": "16"}), 100)
+    assert made.capabilities.max_batch == 16
 
 
 def test_an_interruption_ends_the_image_at_its_next_step() -> None:
@@ -277,7 +360,7 @@ def test_an_interruption_ends_the_image_at_its_next_step() -> None:
 
 def test_a_run_that_is_stopped_goes_on_later(start_tirada: Callable[..., Any], tirada: Tirada) -> None:
     model = ("--stable-diffusion", "--model", checkpoint("sdxl"))
-    running = start_tirada(3, "64x64", *model, "--steps", 60, "--seed", 5, "--prompts", 8)
+    running = start_tirada(3, "64x64", *model, "--steps", 40, "--seed", 5, "--prompts", 3)
     while not list(Path().glob("output/*/*.png")):
         assert running.poll() is None, running.communicate()
         time.sleep(0.02)
@@ -287,4 +370,4 @@ def test_a_run_that_is_stopped_goes_on_later(start_tirada: Callable[..., Any], t
     assert "To go on" in err
     result = tirada("resume")
     assert result.code == 0, result.err
-    assert len(list(Path().glob("output/*/*.png"))) == 24
+    assert len(list(Path().glob("output/*/*.png"))) == 9

@@ -134,7 +134,9 @@ def test_all_of_a_long_prompt_counts(tirada: Tirada, name: str) -> None:
 
 def test_the_negative_prompt_counts_where_the_family_has_one(render: Tirada) -> None:
     assert pixels(render("sdxl", 1)) != pixels(render("sdxl", 1, "--negative", "boats"))
+    assert info(render("sdxl", 1, "--negative", "boats"))["negative_prompt"] == "boats"
     result = render("flux", 1, "--negative", "boats")
+    assert info(result)["negative_prompt"] == ""
     assert pixels(result) == pixels(render("flux", 1))
     assert "no negative prompt" in result.err
 

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from models.backends.local import loading, references
+from models.backends.local import adapters, loading, references
 from models.backends.local.loras import check_loras
 from models.backends.local.options import NAMES, Options, read_options
 from models.backends.local.pictures import check_picture
@@ -44,6 +44,7 @@ class _Key:
 
     name: str
     options: Options
+    adapted: bool
 
 
 class DiffusionBackend:
@@ -92,6 +93,8 @@ class DiffusionBackend:
         check_loras(request.loras, allow_pickle=options.allow_pickle)
         self._check_pictures(request, source)
         loading.check(source, options, self._token)
+        if self._is_adapted(request):
+            adapters.check(weights, options, self._token)
 
     def _check_numbers(self, request: ImageRequest) -> None:
         if not request.prompt.strip():
@@ -113,7 +116,7 @@ class DiffusionBackend:
                 raise UnsupportedRequest("A strength needs a start image.", hint="Name one: --init-image FILE.")
             return
         check_picture(request.init_image)
-        if request.references:
+        if request.references and source.weights.adapter is None:
             raise UnsupportedRequest("A start image and reference images do not go together.", hint="Use one of them.")
         if source.weights.references == "image":
             raise UnsupportedRequest(
@@ -156,6 +159,12 @@ class DiffusionBackend:
             found["strength"] = 0.6
         return found
 
+    def heeds_negative(self, request: ImageRequest) -> bool:
+        """Does the request's model keep out what the negative prompt says?"""
+        weights = self._source(request).weights
+        guidance = weights.guidance if request.guidance is None else request.guidance
+        return weights.negative and weights.family in TWO_SIDED and guidance > 1
+
     def notices(self, request: ImageRequest) -> list[Notice]:
         """What the user should know before the first image."""
         from models.backends.local.device import find_device
@@ -169,8 +178,7 @@ class DiffusionBackend:
             found.append(
                 Notice(f"{source.name}: licence {weights.licence}{terms} ({page}).", once=f"licence {source.name}")
             )
-        guidance = weights.guidance if request.guidance is None else request.guidance
-        if not weights.negative or weights.family not in TWO_SIDED or guidance <= 1:
+        if not self.heeds_negative(request):
             found.append(Notice(f"{source.name} has no negative prompt: what it says is not heeded."))
         return found
 
@@ -182,15 +190,31 @@ class DiffusionBackend:
         device = find_device()
         source = self._source(ImageRequest(prompt="", width=1024, height=1024))
         plan = memory.choose(source.weights, device)
-        needed = source.weights.memory.whole
-        line = f"--{self.name}: {source.name} needs {needed:.1f} GiB in 16 bit; plan {plan!r} ({memory.PLANS[plan]})"
+        parts = source.weights.memory
+        line = (
+            f"--{self.name}: {source.name} needs {parts.whole:.1f} GiB in 16 bit; plan {plan!r} ({memory.PLANS[plan]})"
+        )
+        if device.kind == "cpu":
+            # In 32 bit, or in 16 where there is no room for that.
+            needed = 2 * (parts.model + parts.text) + parts.work
+            needed = needed if needed < device.free() else parts.whole
+            line = f"--{self.name}: {source.name} needs {needed:.1f} GiB of memory; {device.free():.1f} are free"
         return [device.line(), line]
 
     def to_fetch(self, request: ImageRequest) -> int:
-        return loading.to_fetch(self._source(request), read_options(self.name, request.options), self._token)
+        source, options = self._source(request), read_options(self.name, request.options)
+        more = adapters.to_fetch(source.weights, options, self._token) if self._is_adapted(request) else 0
+        return loading.to_fetch(source, options, self._token) + more
 
     def fetch(self, request: ImageRequest, listener: Download) -> None:
-        loading.fetch(self._source(request), read_options(self.name, request.options), self._token, listener)
+        source, options = self._source(request), read_options(self.name, request.options)
+        loading.fetch(source, options, self._token, listener)
+        if self._is_adapted(request):
+            adapters.fetch(source.weights, options, self._token, listener)
+
+    def _is_adapted(self, request: ImageRequest) -> bool:
+        """Does it take an adapter to look at the request's reference images?"""
+        return bool(request.references) and self._source(request).weights.adapter is not None
 
     # --- rendering ------------------------------------------------------------------------------------------------
 
@@ -200,6 +224,9 @@ class DiffusionBackend:
             studio, _ = self._open(request)
             studio.expected = images
             studio.ready(request)
+            # What is rendered one by one is to be saved one by one: nobody waits for eight pictures of minutes each.
+            most = studio.options.batch or (MAX_BATCH if studio.device.batches else 1)
+            self.capabilities = replace(self.capabilities, max_batch=most)
 
     def generate(self, batch: Sequence[ImageRequest]) -> list[GeneratedImage | ModelError]:
         with self._rendering:
@@ -231,16 +258,18 @@ class DiffusionBackend:
     def _open(self, request: ImageRequest) -> tuple[Studio, Renderer]:
         """The loaded model for a request; another one leaves the memory first."""
         source = self._source(request)
-        key = _Key(source.name, read_options(self.name, request.options))
+        key = _Key(source.name, read_options(self.name, request.options), self._is_adapted(request))
         if self._studio is None or self._studio[0] != key:
-            self._shut()
-            studio = self._load(source, key.options)
+            self._shut(collect=True)
+            studio = self._load(source, key)
             self._studio = (key, studio, Renderer(studio, self._watch, MAX_BATCH))
         return self._studio[1:]
 
-    def _load(self, source: Source, options: Options) -> Studio:
+    def _load(self, source: Source, key: _Key) -> Studio:
+        if key.adapted:
+            source = replace(source, weights=source.weights.with_adapter())
         try:
-            return Studio(source, options, self._token)
+            return Studio(source, key.options, self._token, adapted=key.adapted)
         except (RuntimeError, MemoryError) as exc:
             from models.backends.local.device import is_out_of_memory
 
@@ -248,10 +277,10 @@ class DiffusionBackend:
                 raise
         raise SetupError(f"There is not enough memory for {source.name}.", hint="Choose a smaller model: --model.")
 
-    def _shut(self) -> None:
+    def _shut(self, *, collect: bool = False) -> None:
         opened, self._studio = self._studio, None
         if opened is not None:
-            opened[1].close()
+            opened[1].close(collect=collect)
 
     # --- while it renders -----------------------------------------------------------------------------------------
 

@@ -187,6 +187,8 @@ def qwen_image() -> QwenImagePipeline:
     )
     # Else its pictures are almost flat.
     vae.decoder.conv_out.weight.data *= 6
+    # Those of other families say it of themselves: how large a picture they know.
+    vae.register_to_config(sample_size=64)
     return QwenImagePipeline(
         transformer=QwenImageTransformer2DModel(
             patch_size=2,

@@ -102,13 +102,22 @@ def _plan(setup: Setup, row: RowMapping, wishes: Wishes, *, changed: bool) -> Pl
         plan = replace(plan, on_refusal=wishes.on_refusal)
     setup.choose_backend(wishes.backend or row["backend"] or None)
     if changed:
-        plan = setup.moved(plan, wishes.model, came_from=row["backend"])
+        plan = _moved(setup, plan, wishes.model, came_from=row["backend"])
     if row["writer"] in ("gpt", "composer"):
         setup.text_model = row["writer_model"]
         setup.choose_writer(row["writer"], plan.language)
         plan = setup.choose_roles(plan)
     setup.check(plan, ())
     return setup.settled(plan) if changed else plan
+
+
+def _moved(setup: Setup, plan: Plan, model: str | None, *, came_from: str) -> Plan:
+    """The plan for another backend or model; the options of one backend mean nothing to another."""
+    options = dict(plan.request.get("options") or {})
+    if setup.backend is not None and setup.backend.name != came_from:
+        able = setup.backend.capabilities
+        options = {name: value for name, value in options.items() if able.local and name in able.options}
+    return plan.for_another(model, options)
 
 
 def _missing(setup: Setup, store: Store, run_id: str, wishes: Wishes) -> Missing:

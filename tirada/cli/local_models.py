@@ -218,13 +218,13 @@ def _duration(seconds: float) -> str:
 
 def list_stored(*, json: bool) -> None:
     """Print what the hub's cache holds."""
-    from models.backends.local import hub
+    from models.backends.local import hub, stock
     from models.catalog import load_catalog
     from tirada.settings import load_settings
 
     hub.require("`models list --local`")
     rows = [row for row in load_catalog(load_settings().catalog_file).rows("image") if row.weights is not None]
-    everything = hub.stored((row.weights.repository, row.weights.variant) for row in rows if row.weights is not None)
+    everything = stock.stored((row.weights.repository, row.weights.variant) for row in rows if row.weights is not None)
     found = [one for one in everything if one.renders]
     others = [one for one in everything if not one.renders]
     known = [(one, _ids(rows, one.repository)) for one in found]

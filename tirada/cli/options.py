@@ -95,6 +95,11 @@ def parse_loras(values: list[str] | None) -> list[dict[str, Any]]:
         try:
             weight = float(text) if colon else weight
         except ValueError:
+            if Path(source).expanduser().exists() or source.endswith(".safetensors"):
+                raise typer.BadParameter(
+                    f"{text!r} is no weight; use a number such as 0.8", param_hint="--lora"
+                ) from None
+            # A colon of the name itself, as in C:\loras.
             source = ""
         source = source or value
         if not source.strip(":"):

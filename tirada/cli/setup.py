@@ -196,14 +196,6 @@ class Setup:
             defaults = cast(LocalModel, self.backend).defaults(next(self._samples(plan, ())))
         return plan.with_model(self.model_for(plan) or None, defaults)
 
-    def moved(self, plan: Plan, model: str | None, *, came_from: str) -> Plan:
-        """The plan for another backend or model; the options of one backend mean nothing to another."""
-        options = dict(plan.request.get("options") or {})
-        if self.backend is not None and self.backend.name != came_from:
-            able = self.backend.capabilities
-            options = {name: value for name, value in options.items() if able.local and name in able.options}
-        return plan.for_another(model, options)
-
     def prepare_local(self, plan: Plan, store: Store) -> None:
         """What a local backend wants known before the first image, some of it once only; then its model is fetched."""
         from tirada.cli.local_models import fetch_ahead

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from tirada.engine.events import FolderDone
+from tirada.engine.plan import heeded_negative, request_from_json
 from tirada.engine.source import ActiveConcept
 from tirada.engine.state import RunState
 from tirada.store.store import SETTLED
@@ -47,7 +48,6 @@ def build_info(state: RunState, row: RowMapping, images: Sequence[RowMapping]) -
 
     run = state.parts.store.run(state.run_id)
     request = row["request"]
-    backend = state.parts.backend
     common = _common([image["details"] or {} for image in images if image["state"] == "done"])
     costs = [image["cost"] for image in images if image["state"] in SETTLED]
     return Info.model_validate(
@@ -70,7 +70,7 @@ def build_info(state: RunState, row: RowMapping, images: Sequence[RowMapping]) -
             "metatags": row["metatags"],
             "prompt": request["prompt"],
             "rewrite": row["rewrite"],
-            "negative_prompt": request["negative"] if backend is not None and backend.capabilities.negative else "",
+            "negative_prompt": heeded_negative(state.parts.backend, request_from_json(request, None)),
             "size": f"{request['width']}x{request['height']}",
             "quantity": len(images),
             "seeds": [image["seed"] for image in images],

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from models.contract import Concept, ImageRequest, Lora
+from models.contract import Concept, ImageBackend, ImageRequest, LocalModel, Lora
 
 #: Seeds are 32 bits wide, as every tool of the field takes them.
 SEEDS = 2**32
@@ -107,3 +107,12 @@ def request_from_json(data: Mapping[str, Any], seed: int | None) -> ImageRequest
     if fields.get("loras"):
         fields["loras"] = tuple(Lora(**lora) for lora in fields["loras"])
     return ImageRequest(**fields, seed=seed)
+
+
+def heeded_negative(backend: ImageBackend | None, request: ImageRequest) -> str:
+    """The negative prompt as far as it counted: nothing where the backend, or its model, has none."""
+    if backend is None or not backend.capabilities.negative:
+        return ""
+    if backend.capabilities.local and not cast(LocalModel, backend).heeds_negative(request):
+        return ""
+    return request.negative

@@ -18,6 +18,7 @@ from models.errors import BadAnswer, ModelError
 from models.redaction import redact
 from tirada.engine.events import ImageDone, ImageFailed
 from tirada.engine.finishing import finish_folder
+from tirada.engine.plan import heeded_negative
 from tirada.engine.rendering import Delivered, Renderer
 from tirada.engine.source import ActiveConcept, Job, JobSource
 from tirada.engine.state import RunState
@@ -203,7 +204,7 @@ class Saver:
             description=job.words.description,
             tags=job.words.metatags,
             prompt=request.prompt,
-            negative=request.negative if parts.backend.capabilities.negative else "",
+            negative=heeded_negative(parts.backend, request),
             seed=item.image.seed,
             model=item.image.model,
             backend=parts.backend.name,

@@ -68,13 +68,14 @@ class Device:
             "Rendering on the processor (no CUDA card, no Apple GPU): minutes for each image of a model of full size."
         )
 
-    def empty_cache(self) -> None:
-        """Give back what torch holds unused."""
+    def empty_cache(self, *, collect: bool = False) -> None:
+        """Give back what torch holds unused; ``collect`` lets go of what only points to itself, also on a processor."""
         import gc
 
         import torch
 
-        gc.collect()
+        if collect or self.kind != "cpu":
+            gc.collect()
         if self.kind == "cuda":
             torch.cuda.empty_cache()
         elif self.kind == "mps":

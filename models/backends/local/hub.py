@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import shutil
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -79,9 +79,9 @@ class Survey:
         return [file for file in self.files if not self._has(file)]
 
     def _has(self, file: File) -> bool:
-        length = _length(self.folder / file.name)
+        size = length(self.folder / file.name)
         # A mirror of the hub may not say how large a file is.
-        return length == file.size or (length >= 0 and not file.size)
+        return size == file.size or (size >= 0 and not file.size)
 
     def left(self) -> int:
         """Bytes that are still to come."""
@@ -152,7 +152,7 @@ def _storage(repository: str) -> Path:
     return cache() / f"models--{repository.replace('/', '--')}"
 
 
-def _length(path: Path) -> int:
+def length(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:
@@ -164,7 +164,7 @@ def _so_far(repository: str, file: File) -> int:
     if not file.sha256:
         return 0
     blob = _storage(repository) / "blobs" / file.sha256
-    return max(0, _length(blob), _length(partial(blob)))
+    return max(0, length(blob), length(partial(blob)))
 
 
 # --- at the hub -------------------------------------------------------------------------------------------------------
@@ -172,20 +172,34 @@ def _so_far(repository: str, file: File) -> int:
 
 def survey(repository: str, *, variant: str = "", allow_pickle: bool = False, token: str | None = None) -> Survey:
     """What the model is made of; raises SetupError where it cannot be had, or where there is no room for it."""
-    info, index = _ask(repository, token)
-    siblings = {file.rfilename: file for file in info.siblings or ()}
-    choice = choose(repository, siblings, index, variant=variant, allow_pickle=allow_pickle)
+    info = _ask(repository, token)
+    index = _index(repository, info, token)
+    names = [file.rfilename for file in info.siblings or ()]
+    choice = choose(repository, names, index, variant=variant, allow_pickle=allow_pickle)
     if gone := lacking(index, choice.files):
         raise incomplete(repository, gone)
+    return _survey(repository, info, choice.files, choice.variant)
+
+
+def survey_files(repository: str, names: Sequence[str], *, token: str | None = None) -> Survey:
+    """The same of some files of a repository that is no model by itself."""
+    info = _ask(repository, token)
+    if gone := sorted(set(names) - {file.rfilename for file in info.siblings or ()}):
+        raise incomplete(repository, gone)
+    return _survey(repository, info, names, "")
+
+
+def _survey(repository: str, info: ModelInfo, names: Sequence[str], variant: str) -> Survey:
+    siblings = {file.rfilename: file for file in info.siblings or ()}
     card = info.card_data
     licence = (card.get("license_name") or card.get("license") or "") if card is not None else ""
     found = Survey(
         repository=repository,
         commit=info.sha or "",
-        variant=choice.variant,
+        variant=variant,
         licence=licence if isinstance(licence, str) else ", ".join(map(str, licence)),
         gated=bool(info.gated),
-        files=tuple(_file(siblings[name]) for name in choice.files),
+        files=tuple(_file(siblings[name]) for name in names),
     )
     folder = cache()
     while not folder.exists():
@@ -197,9 +211,9 @@ def survey(repository: str, *, variant: str = "", allow_pickle: bool = False, to
 
 
 @lru_cache(maxsize=16)
-def _ask(repository: str, token: str | None) -> tuple[ModelInfo, dict[str, Any]]:
-    """The hub's own words about a model, and its index; once in a process, so that all work on one revision."""
-    from huggingface_hub import HfApi, hf_hub_download
+def _ask(repository: str, token: str | None) -> ModelInfo:
+    """The hub's own words about a repository; once in a process, so that all work on one revision."""
+    from huggingface_hub import HfApi
 
     _quieten()
     api = HfApi(token=token)
@@ -209,8 +223,15 @@ def _ask(repository: str, token: str | None) -> tuple[ModelInfo, dict[str, Any]]
         info = api.model_info(repository, files_metadata=True, timeout=PATIENCE)
         # Whether a gated one is open to us only shows when a file of it is asked for.
         api.auth_check(repository)
+    return info
+
+
+def _index(repository: str, info: ModelInfo, token: str | None) -> dict[str, Any]:
+    from huggingface_hub import hf_hub_download
+
+    with translated(repository):
         path = hf_hub_download(repository, INDEX, revision=info.sha, token=token)
-    return info, read_index(Path(path).parent)
+    return read_index(Path(path).parent)
 
 
 def _quieten() -> None:
@@ -344,46 +365,4 @@ def _settle(wanted: Survey, token: str | None) -> None:
     """Let the hub's library note which revision is the one to use, now that all of it is here."""
     from huggingface_hub import hf_hub_download
 
-    hf_hub_download(wanted.repository, INDEX, token=token)
-
-
-# --- what is there ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """A model in the cache, whole or not."""
-
-    repository: str
-    path: Path
-    size: int
-    #: Seconds since 1970.
-    used: float
-    #: It has an index, as what is rendered here has.
-    renders: bool
-    complete: bool
-
-
-def stored(variants: Iterable[tuple[str, str]] = ()) -> list[Stored]:
-    """The models in the cache, the largest first; ``variants`` are those by which repositories are loaded."""
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
-
-    by_repository = dict(variants)
-    try:
-        found = scan_cache_dir().repos
-    except CacheNotFound:
-        return []
-    rows = [
-        Stored(
-            repository=repo.repo_id,
-            path=repo.repo_path,
-            size=repo.size_on_disk + sum(max(0, _length(path)) for path in repo.repo_path.glob("blobs/*.incomplete")),
-            used=repo.last_accessed,
-            renders=any(file.file_name == INDEX for revision in repo.revisions for file in revision.files),
-            complete=cached(repo.repo_id, variant=by_repository.get(repo.repo_id, ""), allow_pickle=True) is not None,
-        )
-        for repo in found
-        if repo.repo_type == "model"
-    ]
-    return sorted(rows, key=lambda row: (-row.size, row.repository))
+    hf_hub_download(wanted.repository, wanted.files[0].name, token=token)

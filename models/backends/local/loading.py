@@ -6,10 +6,11 @@ Invariant: a file that could run a program when it is opened (a pickle) is refus
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.backends.local import hub
+from models.backends.local import eight_bit, hub
 from models.backends.local.options import Options
 from models.backends.local.source import PICKLED, Reader, Source, folder_reader
 from models.backends.local.trouble import PICKLE_REASON, translated
@@ -100,14 +101,18 @@ def _check_folder(folder: Path, options: Options) -> None:
 # --- loading ----------------------------------------------------------------------------------------------------------
 
 
-def load(source: Source, options: Options, dtype: torch.dtype, token: str | None) -> Any:
-    """The pipeline, in main memory; raises ModelError saying what to do."""
+def load(source: Source, options: Options, dtype: torch.dtype, token: str | None, *, in_eight_bit: bool = False) -> Any:
+    """The pipeline, in main memory; raises ModelError saying what to do.
+
+    ``in_eight_bit`` makes its denoiser small on the way, where a library can do that and the model is no single file.
+    """
     quieten()
     check(source, options, token)
     with translated(source.where):
-        pipe = (
-            _from_file(source, options, dtype, token) if source.kind == "file" else _from(source, options, dtype, token)
-        )
+        if source.kind == "file":
+            pipe = _from_file(source, options, dtype, token)
+        else:
+            pipe = _from(source, options, dtype, token, eight_bit.arguments(source.weights) if in_eight_bit else {})
     pipe.set_progress_bar_config(disable=True)
     if not options.safety_checker and getattr(pipe, "safety_checker", None) is not None:
         pipe.safety_checker = None
@@ -115,7 +120,7 @@ def load(source: Source, options: Options, dtype: torch.dtype, token: str | None
     return pipe
 
 
-def _from(source: Source, options: Options, dtype: torch.dtype, token: str | None) -> Any:
+def _from(source: Source, options: Options, dtype: torch.dtype, token: str | None, more: Mapping[str, Any]) -> Any:
     from diffusers import DiffusionPipeline
 
     folder, variant = source.where, ""
@@ -128,6 +133,7 @@ def _from(source: Source, options: Options, dtype: torch.dtype, token: str | Non
         use_safetensors=None if options.allow_pickle else True,
         local_files_only=True,
         **({"variant": variant} if variant else {}),
+        **more,
     )
 
 

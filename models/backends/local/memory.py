@@ -1,6 +1,6 @@
 """Where the parts of a model lie while it renders, from the fastest plan to the one that needs least.
 
-Invariant: only "8bit" and "tiled" change pixels (a little); the first is used where it is asked for, the second last.
+Invariant: only "tiled" and "8bit" change pixels (a little); both are used where they are asked for, or last.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from models.backends.local import eight_bit
 from models.backends.local.device import Device
 from models.catalog import Weights
 
@@ -17,9 +18,9 @@ PLANS = {
     "card": "all on the card",
     "text": "text encoders leave the card after encoding",
     "model": "one part on the card at a time",
-    "8bit": "the denoiser in 8 bit, text encoders leave the card",
     "group": "one layer on the card at a time",
     "tiled": "one layer at a time, pictures decoded in tiles",
+    "8bit": "the denoiser in 8 bit, text encoders leave the card",
 }
 CHANGING = ("8bit", "tiled")
 #: Plans that a pipeline cannot leave again: for another one it is loaded anew.
@@ -55,13 +56,13 @@ def choose(weights: Weights, device: Device, asked: str = "auto", free: float | 
         return plans[0]
     room = device.free() if free is None else free
     fitting = [plan for plan in plans if need(plan, weights) <= room and plan not in CHANGING]
-    return fitting[0] if fitting else plans[-1]
+    return fitting[0] if fitting else "tiled"
 
 
 def next_plan(plan: str, device: Device) -> str | None:
-    """The next that needs less, or None."""
+    """The next that needs less, or None. In 8 bit a model needs half the main memory, where a library can do that."""
     plans = plans_for(device)
-    later = [one for one in plans[plans.index(plan) + 1 :] if one != "8bit"]
+    later = [one for one in plans[plans.index(plan) + 1 :] if one != "8bit" or eight_bit.installed()]
     return later[0] if later else None
 
 
@@ -75,7 +76,8 @@ def most_at_once(plan: str, weights: Weights, device: Device, pixels: int) -> in
 
 
 def text_encoders(pipe: Any) -> list[Any]:
-    names = ("text_encoder", "text_encoder_2", "text_encoder_3")
+    """The parts that only read what is asked for: words, and reference images where an adapter looks at them."""
+    names = ("text_encoder", "text_encoder_2", "text_encoder_3", "image_encoder")
     return [part for name in names if (part := getattr(pipe, name, None)) is not None]
 
 
@@ -96,7 +98,10 @@ def place(pipe: Any, plan: str, device: Device) -> None:
         pipe.to(target)
         pipe.vae.enable_tiling()
     elif plan in ("text", "8bit"):
-        _place_text(pipe, target, eight_bit=plan == "8bit")
+        if plan == "8bit":
+            eight_bit.finish(denoiser(pipe))
+            pipe.vae.enable_tiling()
+        _place_text(pipe, target)
     elif plan == "model":
         pipe.to("cpu")
         pipe.enable_model_cpu_offload(device=target)
@@ -109,13 +114,10 @@ def place(pipe: Any, plan: str, device: Device) -> None:
     device.empty_cache()
 
 
-def _place_text(pipe: Any, target: Any, *, eight_bit: bool) -> None:
+def _place_text(pipe: Any, target: Any) -> None:
     import torch
 
     aside = {id(part) for part in text_encoders(pipe)}
-    if eight_bit:
-        part = denoiser(pipe)
-        part.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=part.dtype)
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
             part.to("cpu" if id(part) in aside else target)

@@ -18,13 +18,14 @@ SWITCH = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "compile": ("auto", "on", "off"),
     "cache": ("off", "balanced", "fast"),
-    "memory": ("auto", "card", "text", "model", "group", "tiled"),
+    "memory": ("auto", "card", "text", "model", "group", "tiled", "8bit"),
     "attention": (),
     "config": (),
+    "ip_adapter": (),
 }
 SWITCHES = ("allow_pickle", "safety_checker")
 BATCH_MAX = 64
-NAMES = frozenset({*CHOICES, *SWITCHES, "batch"})
+NAMES = frozenset({*CHOICES, *SWITCHES, "batch", "ip_adapter_scale"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,9 @@ class Options:
     attention: str = ""
     #: Folder with the configuration of a single file; empty = the one its family has on the hub.
     config: str = ""
+    #: Folder or file of another IP-Adapter than the catalog names, and how much the reference images count, 0 to 1.
+    ip_adapter: str = ""
+    ip_adapter_scale: float = 0.6
     allow_pickle: bool = False
     safety_checker: bool = True
     #: Images rendered together; 0 = what the device likes.
@@ -66,9 +70,21 @@ def _value(key: str, text: str) -> object:
         if not text.isdecimal() or not 1 <= int(text) <= BATCH_MAX:
             raise UnsupportedRequest(f"batch is {text!r}; use a whole number from 1 to {BATCH_MAX}.")
         return int(text)
+    if key == "ip_adapter_scale":
+        return _share(key, text)
     legal = CHOICES[key]
     if legal and text not in legal:
         raise UnsupportedRequest(f"{key} is {text!r}; use one of {', '.join(legal)}.")
     if not text:
         raise UnsupportedRequest(f"{key} is empty.", hint="Leave it out.")
     return text
+
+
+def _share(key: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UnsupportedRequest(f"{key} is {text!r}; use a number from 0 to 1.")
+    return value

@@ -10,9 +10,12 @@ from typing import Any
 from models.backends.input_images import look_at
 from models.backends.local.pictures import check_picture, reference_image
 from models.backends.local.source import Source
+from models.catalog import Weights
 from models.contract import ImageRequest
 from models.errors import UnsupportedRequest
 
+#: Pixels from which on a picture is one as FLUX.1 Kontext was taught.
+KNOWN = 512 * 512
 #: Pixels that a side of a picture must have.
 SMALLEST = 64
 
@@ -22,10 +25,10 @@ def check_references(source: Source, request: ImageRequest) -> None:
     if not request.references:
         return
     weights = source.weights
-    if weights.references != "image":
+    if weights.references == "none":
         raise UnsupportedRequest(
             f"{source.name} takes no reference images.",
-            hint="FLUX.2 and FLUX.1 Kontext do; or start from an image: --init-image.",
+            hint="SDXL, FLUX.2 and FLUX.1 Kontext do; or start from an image: --init-image.",
         )
     if len(request.references) > weights.references_max:
         raise UnsupportedRequest(
@@ -38,9 +41,12 @@ def check_references(source: Source, request: ImageRequest) -> None:
             raise UnsupportedRequest(f"{str(path)!r} is too small.", hint=f"Each side must have {SMALLEST} pixels.")
 
 
-def reference_arguments(request: ImageRequest, images: int) -> dict[str, Any]:
-    """What a pipeline that takes pictures as its own input is given, for a batch of so many images."""
-    if not request.references:
-        return {}
+def reference_arguments(weights: Weights, request: ImageRequest, size: tuple[int, int]) -> dict[str, Any]:
+    """What a pipeline that takes pictures as its own input is given for a picture of that size."""
     pictures = [reference_image(path) for path in request.references]
-    return {"image": pictures[0] if len(pictures) == 1 else pictures}
+    shown = {} if not pictures else {"image": pictures[0] if len(pictures) == 1 else pictures}
+    if weights.family != "kontext":
+        return shown
+    # It goes by an area and a shape, and enlarges what it is shown to the size it knows best.
+    pixels = size[0] * size[1]
+    return {**shown, "max_area": pixels, "_auto_resize": pixels >= KNOWN}

@@ -118,7 +118,7 @@ class Renderer:
         studio, pixels = self._studio, size[0] * size[1]
         if pixels in self._fits:
             return self._fits[pixels]
-        if request.references:
+        if request.references and not studio.adapted:
             return 1
         if studio.options.batch:
             return studio.options.batch
@@ -143,7 +143,7 @@ class Renderer:
             "generator": [torch.Generator("cpu").manual_seed(one.seed or 0) for one in part],
             "output_type": "pt",
             "callback_on_step_end": self._watch.step,
-            **self._pictures(first, size, len(part)),
+            **self._pictures(first, size, len(part), guided=guided),
         }
         known = inspect.signature(pipe.__call__).parameters
         with torch.inference_mode():
@@ -160,10 +160,12 @@ class Renderer:
             return {"guidance_scale": 1.0 if weights.family == "klein" else 0.0}, False
         return {weights.guidance_argument: value}, weights.family in TWO_SIDED and value > 1
 
-    def _pictures(self, request: ImageRequest, size: tuple[int, int], images: int) -> dict[str, Any]:
+    def _pictures(self, request: ImageRequest, size: tuple[int, int], images: int, *, guided: bool) -> dict[str, Any]:
+        studio = self._studio
+        shown = studio.pictures.arguments(request, guided=guided) if studio.adapted else {}
         if request.init_image is None:
-            return reference_arguments(request, images)
-        start: dict[str, Any] = {"image": [start_image(request.init_image, size)] * images}
+            return shown or reference_arguments(studio.source.weights, request, size)
+        start: dict[str, Any] = {"image": [start_image(request.init_image, size)] * images, **shown}
         return start if request.strength is None else {**start, "strength": request.strength}
 
     def _answer(

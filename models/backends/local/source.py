@@ -71,8 +71,11 @@ def find_source(
     ``read_repository`` gives the reader of a repository that the catalog does not know, ``config`` is the folder that
     describes a single file.
     """
-    row = catalog.find("image", name, backend)
-    if row is None:
+    path = Path(name).expanduser()
+    # A model that lies here under that very name is meant, as diffusers takes it too.
+    here = (path / "model_index.json").is_file()
+    row = None if here else catalog.find("image", name, backend)
+    if row is None and not here:
         row = next((one for one in _local_rows(catalog) if name.casefold() in _names(one)), None)
     if row is not None and row.weights is not None:
         catalog.resolve("image", row.id, row.backend)
@@ -85,7 +88,6 @@ def find_source(
             sizes=row.sizes.rule() if row.sizes else SIZES,
             row=row,
         )
-    path = Path(name).expanduser()
     if path.is_dir():
         return _described(catalog, path.resolve(), "folder", folder_reader(path))
     if path.is_file():
@@ -182,12 +184,13 @@ def like(catalog: Catalog, family: str, *, distilled: bool | None = None) -> Mod
 
 
 def _native(unet: dict[str, Any] | None, vae: dict[str, Any] | None) -> int:
-    """The side in pixels that a model was trained on."""
-    if unet is None or not isinstance(unet.get("sample_size"), int):
+    """The side in pixels that a model was trained on, as its files say."""
+    own = (unet or {}).get("sample_size")
+    if isinstance(own, int):
         blocks = len((vae or {}).get("block_out_channels", ())) or 4
-        return NATIVE if blocks >= 4 else 64
-    blocks = len((vae or {}).get("block_out_channels", ())) or 4
-    return int(unet["sample_size"] * 2 ** (blocks - 1))
+        return int(own * 2 ** (blocks - 1))
+    own = (vae or {}).get("sample_size")
+    return own if isinstance(own, int) else NATIVE
 
 
 def _json(read: Reader, name: str, where: Path | str) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
-from models.backends.local import memory, speed
+from models.backends.local import adapters, eight_bit, memory, speed
 from models.backends.local.device import Device, find_device, is_out_of_memory
 from models.backends.local.loading import load
 from models.backends.local.loras import LoraStack
@@ -23,9 +23,11 @@ from models.errors import UnsupportedRequest
 class Studio:
     """One model in memory; used by one thread at a time."""
 
-    def __init__(self, source: Source, options: Options, token: str | None) -> None:
+    def __init__(self, source: Source, options: Options, token: str | None, *, adapted: bool = False) -> None:
         self.source = source
         self.options = options
+        #: It looks at reference images through an adapter: then all of its images have some.
+        self.adapted = adapted
         self._token = token
         self.device: Device = find_device()
         self.plan = memory.choose(source.weights, self.device, options.memory)
@@ -53,9 +55,16 @@ class Studio:
 
     def _load(self) -> None:
         self.dtype = self.device.dtype(self.source.weights)
-        self.pipe: Any = load(self.source, self.options, self.dtype, self._token)
+        self.pipe: Any = load(self.source, self.options, self.dtype, self._token, in_eight_bit=self.plan == "8bit")
+        if self.adapted:
+            # Before it is placed: what moves layers to and fro has to know of the new ones.
+            adapters.load(self.pipe, self.source.weights, self.options, self._token)
         memory.place(self.pipe, self.plan, self.device)
         self._record = speed.tune(self.pipe, self.device, self.options)
+        if self.plan == "8bit":
+            self._record["eight_bit"] = eight_bit.name(memory.denoiser(self.pipe))
+        if self.adapted:
+            self._record |= adapters.record(self.source.weights, self.options)
         self._own_scheduler = self.pipe.scheduler
         self._variants: dict[str, Any] = {"text": self.pipe}
         self._loras = LoraStack(self.pipe, self._token, allow_pickle=self.options.allow_pickle)
@@ -63,6 +72,7 @@ class Studio:
         checker = "safety_checker" in self.pipe.components
         self._checked = {"safety_checker": "on" if self.pipe.safety_checker else "off"} if checker else {}
         self.encoder = Encoder(self.pipe, self.source.weights, lambda: self.device.kind, self._encoders)
+        self.pictures = adapters.PictureReader(self.pipe, self.device.kind, self._encoders)
 
     def _encoders(self) -> AbstractContextManager[None]:
         return memory.encoders_present(self.pipe, self.plan, self.device, self.source.weights)
@@ -86,18 +96,19 @@ class Studio:
             memory.place(self.pipe, self.plan, self.device)
         return True
 
-    def _drop(self) -> None:
-        self.encoder = self._loras = self._own_scheduler = self.pipe = None  # type: ignore[assignment]
+    def _drop(self, *, collect: bool = True) -> None:
+        self.encoder = self.pictures = self._loras = self._own_scheduler = self.pipe = None  # type: ignore[assignment]
         self._variants = {}
-        self.device.empty_cache()
+        self.device.empty_cache(collect=collect)
 
-    def close(self) -> None:
-        self._drop()
+    def close(self, *, collect: bool = False) -> None:
+        """Let go of the model; ``collect`` where another one needs its room at once."""
+        self._drop(collect=collect)
 
     def recover(self) -> None:
         """After a call that was cut short: let go of what it left on the card."""
         self.pipe.maybe_free_model_hooks()
-        self.device.empty_cache()
+        self.device.empty_cache(collect=True)
 
     # --- what an image needs
 

@@ -62,6 +62,13 @@ def _meaning(what: str, exc: Exception) -> SetupError | None:
             f"{what} cannot be fetched: {short(redact(str(exc) or type(exc).__name__))}.",
             hint="Check the network and try again, or name a model on this machine: --model PATH.",
         )
+    if isinstance(exc, ImportError):
+        # Processors of pictures of a few models.
+        missing = "torchvision" if "torchvision" in str(exc).lower() else exc.name or "a package that it names"
+        return SetupError(
+            f"{what} needs a package more: {short(' '.join(str(exc).split()))}.",
+            hint=f"Install it: pip install {missing}." if " " not in missing else "Install it and try again.",
+        )
     if isinstance(exc, OSError | ValueError | KeyError | RuntimeError | TypeError | AttributeError):
         return _broken(what, exc)
     return None
