@@ -16,11 +16,13 @@ PATTERNS = (
     re.compile(r"(?i)(?<=bearer )[A-Za-z0-9._~+/=\-]{8,}"),
     re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"),
 )
-#: Values of this length are replaced wherever they stand; shorter ones only where they stand alone, as a word does:
-#: within words they are there by chance, and replacing them would garble the message.
-ANYWHERE = 6
-#: Anything shorter is left alone: no service gives out such keys, and single letters are everywhere.
-SHORTEST = 4
+#: A short value without a digit is a word, such as people give to servers of their own that want any key at all
+#: ("none", "ollama"): it is no secret, and without it paths and titles would be garbled. One without a letter is a
+#: number. From this length on anything is a key.
+LONG = 16
+#: Other values are replaced wherever they stand from this length on; shorter ones only where they stand alone, as a
+#: word does, and the shortest not at all: no service gives out such keys.
+ANYWHERE, SHORTEST = 8, 4
 
 _secrets: set[str] = set()
 _lock = threading.Lock()
@@ -29,7 +31,12 @@ _lock = threading.Lock()
 def register(*secrets: str | None) -> None:
     """Remember secret values, so that ``redact`` removes them wherever they turn up."""
     with _lock:
-        _secrets.update(secret for secret in secrets if secret and len(secret) >= SHORTEST)
+        _secrets.update(secret for secret in secrets if secret and _is_key(secret))
+
+
+def _is_key(value: str) -> bool:
+    mixed = re.search(r"[^\W\d_]", value) and re.search(r"\d", value)
+    return len(value) >= LONG or (len(value) >= SHORTEST and mixed is not None)
 
 
 def redact(text: str) -> str:
