@@ -16,13 +16,13 @@ PATTERNS = (
     re.compile(r"(?i)(?<=bearer )[A-Za-z0-9._~+/=\-]{8,}"),
     re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"),
 )
-#: A short value without a digit is a word, such as people give to servers of their own that want any key at all
-#: ("none", "ollama"): it is no secret, and without it paths and titles would be garbled. One without a letter is a
-#: number. From this length on anything is a key.
-LONG = 16
-#: Other values are replaced wherever they stand from this length on; shorter ones only where they stand alone, as a
-#: word does, and the shortest not at all: no service gives out such keys.
-ANYWHERE, SHORTEST = 8, 4
+#: Values of this length are replaced wherever they stand, but for these, which servers of one's own are given for a key.
+ANYWHERE = 8
+PLACEHOLDERS = {"lm-studio", "placeholder", "not-needed", "no-key-required"}
+#: Shorter ones are replaced only where they stand alone, as a word does, and only where letters and digits are mixed:
+#: others are words and numbers ("none", "ollama", "2026"), no secrets, and paths and titles would be garbled. The
+#: shortest are left alone: no service gives out such keys.
+SHORTEST = 4
 
 _secrets: set[str] = set()
 _lock = threading.Lock()
@@ -35,8 +35,10 @@ def register(*secrets: str | None) -> None:
 
 
 def _is_key(value: str) -> bool:
+    if len(value) >= ANYWHERE:
+        return value.casefold() not in PLACEHOLDERS
     mixed = re.search(r"[^\W\d_]", value) and re.search(r"\d", value)
-    return len(value) >= LONG or (len(value) >= SHORTEST and mixed is not None)
+    return len(value) >= SHORTEST and mixed is not None
 
 
 def redact(text: str) -> str:
