@@ -16,7 +16,7 @@ PATTERNS = (
     re.compile(r"(?i)(?<=bearer )[A-Za-z0-9._~+/=\-]{8,}"),
     re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"),
 )
-#: Values of this length are replaced wherever they stand, but for these, which servers of one's own are given for a key.
+#: Values of this length are replaced wherever they stand, but for these, which servers of one's own get for a key.
 ANYWHERE = 8
 PLACEHOLDERS = {"lm-studio", "placeholder", "not-needed", "no-key-required"}
 #: Shorter ones are replaced only where they stand alone, as a word does, and only where letters and digits are mixed:
