@@ -16,10 +16,12 @@ PATTERNS = (
     re.compile(r"(?i)(?<=bearer )[A-Za-z0-9._~+/=\-]{8,}"),
     re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"),
 )
-#: Values of this length are replaced wherever they stand; shorter ones only where they stand alone, as a word does:
-#: within words they are there by chance, and replacing them would garble the message.
-ANYWHERE = 6
-#: Anything shorter is left alone: no service gives out such keys, and single letters are everywhere.
+#: Values of this length are replaced wherever they stand, but for these, which servers of one's own get for a key.
+ANYWHERE = 8
+PLACEHOLDERS = {"lm-studio", "placeholder", "not-needed", "no-key-required"}
+#: Shorter ones are replaced only where they stand alone, as a word does, and only where letters and digits are mixed:
+#: others are words and numbers ("none", "ollama", "2026"), no secrets, and paths and titles would be garbled. The
+#: shortest are left alone: no service gives out such keys.
 SHORTEST = 4
 
 _secrets: set[str] = set()
@@ -29,7 +31,14 @@ _lock = threading.Lock()
 def register(*secrets: str | None) -> None:
     """Remember secret values, so that ``redact`` removes them wherever they turn up."""
     with _lock:
-        _secrets.update(secret for secret in secrets if secret and len(secret) >= SHORTEST)
+        _secrets.update(secret for secret in secrets if secret and _is_key(secret))
+
+
+def _is_key(value: str) -> bool:
+    if len(value) >= ANYWHERE:
+        return value.casefold() not in PLACEHOLDERS
+    mixed = re.search(r"[^\W\d_]", value) and re.search(r"\d", value)
+    return len(value) >= SHORTEST and mixed is not None
 
 
 def redact(text: str) -> str:

@@ -81,9 +81,12 @@ def test_an_endpoint_that_says_the_wrong_key_back(tirada: Tirada, locked: OpenAI
         ("pa5s", "Wrong key pa5s, not pa5sport", "Wrong key [redacted], not pa5sport"),
         ("p*5s", "Wrong key 'p*5s'.", "Wrong key '[redacted]'."),
         ("pa5sw", "pa5sw: wrong (?key=pa5sw)", "[redacted]: wrong (?key=[redacted])"),
-        # Within longer words from six characters on.
-        ("pa5swo", "Wrong: xpa5swox", "Wrong: x[redacted]x"),
-        ("key", "Wrong key, that key", "Wrong key, that key"),
+        # Within longer words from eight characters on.
+        ("pa5sword", "Wrong: xpa5swordx", "Wrong: x[redacted]x"),
+        # What servers of one's own are given for a key.
+        ("ollama", "Wrong key in /home/ollama", "Wrong key in /home/ollama"),
+        ("lm-studio", "lm-studio: wrong", "lm-studio: wrong"),
+        ("2026", "Wrong in 2026", "Wrong in 2026"),
         ("r", "Wrong r, that r", "Wrong r, that r"),
     ],
 )

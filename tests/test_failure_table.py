@@ -22,7 +22,7 @@ import pytest
 from models.registry import BackendRow
 from tests.backend_tools import HOSTED, KEY, PAID, SERIAL, Standin, at, never_pause, standin
 from tests.cli_tools import TINY, Result, Tirada, prompts
-from tests.run_tools import BillingServer, check_output, rows, until
+from tests.run_tools import PATIENCE, BillingServer, check_output, rows, until
 from tests.servers.base import Fault
 from tests.servers.bfl_api import BflServer
 from tirada.engine import state
@@ -300,8 +300,13 @@ class Crowded(BillingServer):
         self.room = room
         #: (requests at once, turned away) as each came in.
         self.seen: list[tuple[int, bool]] = []
+        #: More than there is room for have come in at once; until then all wait, however slow the machine is.
+        self._rush = threading.Event()
 
     def _answer_with(self, fault: Fault | None, *rest: Any) -> Any:
+        if self._now > self.room:
+            self._rush.set()
+        self._rush.wait(PATIENCE)
         with self._lock:
             crowd = self._now
             self.seen.append((crowd, crowd > self.room))

@@ -22,6 +22,7 @@ from tests.run_tools import IMAGES, BillingServer, check_output, rows, start
 from tests.servers.base import Answer
 from tests.servers.openai_chat import default_chat
 from tests.servers.openai_images import QUALITIES_2
+from tirada.store import calls
 
 OUTPUT = Path("output")
 #: An amount as people write it: no exponent, no noise of binary fractions.
@@ -195,6 +196,21 @@ def test_a_month_has_a_limit_over_all_runs(row: BackendRow, service: Standin, ti
     assert month["month"] == datetime.now(UTC).strftime("%Y-%m")
     assert tirada("resume", "--all", "-q", BUDGET_USD_PER_MONTH=str(price * 9)).code == 0
     assert len(service.requests()) == 9
+
+
+@one_service
+def test_a_new_month_starts_from_nothing(
+    row: BackendRow, service: Standin, tirada: Tirada, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = {"BUDGET_USD_PER_MONTH": str(price_of(tirada, row) * 2)}
+    with monkeypatch.context() as patch:
+        patch.setattr(calls, "now", lambda: "2026-10-31T23:59:59.999+00:00")
+        assert render(tirada, row, 3, **limit).json["done"] == 2
+    newest = tirada("show", "latest", "--json").json
+    assert newest["done"] == 2
+    assert tirada("resume", "--json", **limit).json["done"] == 3
+    months = tirada("costs", "--by", "month", "--json").json["rows"]
+    assert [(one["month"], one["calls"]) for one in months] == [(f"{datetime.now(UTC):%Y-%m}", 1), ("2026-10", 2)]
 
 
 @one_service

@@ -23,7 +23,7 @@ from tirada.cli.options import (
 @with_backend_flags
 def command(
     ctx: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Id, or how it begins.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id, how it begins, or `latest`.")],
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME", help="Another model.", show_default="the same")
     ] = None,

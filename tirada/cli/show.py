@@ -15,7 +15,9 @@ LISTED = 50
 
 
 def command(
-    name: Annotated[str, typer.Argument(metavar="ID", help="Of a run or a folder (batch_id), or how it begins.")],
+    name: Annotated[
+        str, typer.Argument(metavar="ID", help="Of a run or a folder (batch_id), how it begins, or `latest`.")
+    ],
     output: OutputOption = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:

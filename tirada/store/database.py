@@ -19,6 +19,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from tirada.errors import StoreError
+from tirada.store import accounts
 from tirada.store.schema import VERSION, metadata
 
 T = TypeVar("T")
@@ -112,6 +113,7 @@ class Database:
         """Run the changes in one transaction; where one fails, each in its own, so that it takes no other with it."""
         try:
             results = [work(connection) for work, _ in group]
+            accounts.flush(connection)
         except BaseException as exc:  # noqa: BLE001 - handed to whoever asked for the change
             _roll_back(connection)
             if len(group) == 1:
@@ -137,6 +139,7 @@ class Database:
 
 
 def _roll_back(connection: Connection) -> None:
+    accounts.forget(connection)
     # Where even this fails, the next change says so.
     with contextlib.suppress(DatabaseError):
         connection.rollback()

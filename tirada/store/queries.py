@@ -20,6 +20,9 @@ from tirada.store.store import PAGE, Store
 
 #: States of a run that was left before its end.
 UNFINISHED = ("running", "interrupted", "stopped")
+#: What the newest run may be called.
+LATEST = "latest"
+_NEWEST = select(runs).order_by(runs.c.created_at.desc()).limit(1)
 
 
 def list_runs(store: Store, limit: int) -> list[dict[str, Any]]:
@@ -47,8 +50,10 @@ def figures(store: Store, run_id: str) -> dict[str, Any]:
 
 
 def find_run(store: Store, name: str) -> RowMapping:
-    """The run whose id starts so; raises NotFound where there is none or more than one."""
+    """The run whose id starts so, or the newest for "latest"; raises NotFound where there is none or more than one."""
     with store.database.read() as connection:
+        if name == LATEST and (row := connection.execute(_NEWEST).mappings().first()) is not None:
+            return row
         rows = connection.execute(select(runs).where(runs.c.id.startswith(name, autoescape=True))).mappings().all()
     if len(rows) == 1:
         return rows[0]
