@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("diffusers")
 
 from models.backends import diffusion
-from models.backends.local import eight_bit, loading, memory, studio
+from models.backends.local import eight_bit, loading, memory, speed, studio
 from models.catalog import load_catalog
 from models.contract import GeneratedImage, ImageRequest, Lora, Notice
 from models.errors import BadAnswer, ModelError, Refused, SetupError, Unavailable, UnsupportedRequest
@@ -197,6 +197,33 @@ def test_what_the_safety_checker_flags_is_refused() -> None:
     assert answer.details["safety_checker"] == "off"
     checked = one(backend(checkpoint("sd-checked")))
     assert isinstance(checked, GeneratedImage) and checked.details["safety_checker"] == "on"
+
+
+def test_an_attention_that_turns_out_not_to_work_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some take no masks, which shows when they are used."""
+    monkeypatch.setattr(speed, "_worth_trying", lambda device: ("_native_cudnn",))
+    load = studio.Studio._load
+
+    def loaded(self: studio.Studio) -> None:
+        load(self)
+        part = self.pipe.transformer
+        set_backend, forward = part.set_attention_backend, part.forward
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise ValueError("`attn_mask` is not supported for cuDNN attention.")
+
+        def change(name: str) -> None:
+            set_backend(name)
+            part.forward = forward
+
+        part.set_attention_backend, part.forward = change, refuse
+
+    monkeypatch.setattr(studio.Studio, "_load", loaded)
+    made = backend(checkpoint("sd3"))
+    for _ in range(2):
+        answer = one(made)
+        assert isinstance(answer, GeneratedImage), answer
+        assert answer.details["attention"] == "native (_native_cudnn failed)"
 
 
 # --- models -----------------------------------------------------------------------------------------------------------

@@ -94,10 +94,12 @@ class Renderer:
         except _Stopped:
             studio.recover()
             return [Unavailable("Interrupted: the image is not finished.")] * len(rest)
-        except (RuntimeError, MemoryError) as exc:
+        except (RuntimeError, MemoryError, ValueError, TypeError) as exc:
             if studio.do_without_compiling(exc):
                 return []
             if not is_out_of_memory(exc):
+                if studio.do_without_fast_attention():
+                    return []
                 raise
         # Outside of the handler: the exception held on to everything that was computed so far.
         return self._with_less(part, size)

@@ -49,13 +49,22 @@ def _attention(pipe: Any, device: Device, asked: str) -> str:
         except (RuntimeError, ValueError, ImportError) as exc:
             raise UnsupportedRequest(f"The attention {asked!r} cannot be had here: {exc}.") from None
         return asked
-    for name in ATTENTION if settable and device.kind == "cuda" else ():
+    for name in _worth_trying(device) if settable else ():
         try:
             part.set_attention_backend(name)
         except (RuntimeError, ValueError, ImportError):
             continue
         return name
     return "native"
+
+
+def _worth_trying(device: Device) -> tuple[str, ...]:
+    return ATTENTION if device.kind == "cuda" else ()
+
+
+def plain_attention(pipe: Any) -> None:
+    """Go back to torch's own, which takes every shape and mask."""
+    denoiser(pipe).set_attention_backend("native")
 
 
 def wants_compile(pipe: Any, device: Device, options: Options, plan: str, images: int) -> bool:

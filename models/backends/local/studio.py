@@ -149,6 +149,19 @@ class Studio:
         self._compile = "failed"
         return True
 
+    def do_without_fast_attention(self) -> bool:
+        """Where something failed under a kind of attention that nobody asked for, go on with torch's own.
+
+        Whether a kind takes the masks and shapes of a model shows only when it is used. True where there is one to
+        leave.
+        """
+        used = self._record["attention"]
+        if self.options.attention or used.startswith("native"):
+            return False
+        speed.plain_attention(self.pipe)
+        self._record["attention"] = f"native ({used} failed)"
+        return True
+
     def record(self) -> dict[str, str]:
         """How it renders, for the record of every image."""
         kind = self.device.name if self.device.kind != "cpu" else "CPU"
