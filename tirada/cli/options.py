@@ -75,14 +75,20 @@ def check_language(value: str | None) -> str | None:
     return value
 
 
+#: Keys of --option whose value is a file or a folder.
+PATHS = ("config", "ip_adapter")
+
+
 def parse_pairs(values: list[str] | None) -> dict[str, str]:
-    """KEY=VALUE pairs of --option; raises typer.BadParameter for anything else."""
+    """KEY=VALUE pairs of --option; raises typer.BadParameter for anything else. Files are found again from anywhere."""
     pairs = {}
     for value in values or []:
         key, equals, text = value.partition("=")
         if not equals or not key.strip():
             raise typer.BadParameter(f"{value!r} is not KEY=VALUE", param_hint="--option")
-        pairs[key.strip()] = text.strip()
+        key, text = key.strip(), text.strip()
+        path = Path(text).expanduser()
+        pairs[key] = str(path.absolute()) if key in PATHS and path.exists() else text
     return pairs
 
 
