@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 OURS = (
     *("OPENAI_", "WRITER", "DALLE_", "BFL_", "FLUX_", "BACKEND", "SIZE", "FORMAT", "CATALOG_FILE"),
     *("IMAGES_IN_FLIGHT", "SAVE_THREADS", "MIN_FREE_MB", "OUTPUT_DIR", "DATA_DIR", "TUNING_DIR"),
-    *("RETRY_", "REQUEST_", "JOB_", "BUDGET_", "CONFIRM_"),
+    *("RETRY_", "REQUEST_", "JOB_", "BUDGET_", "CONFIRM_", "STABLE_DIFFUSION_", "HF_TOKEN"),
 )
 
 
