@@ -22,6 +22,8 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/csv_append.py
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/local.py
+	$(BIN)/python benchmarks/gpu.py
 
 # Half an hour: 10,000 images of a service that fails in every way, and 1,000 kills.
 endure: $(VENV)/.installed-dev

@@ -20,7 +20,7 @@ from pathlib import Path
 from common import ROOT, Child, Claims, machine, ratio, row, run, scratch, title
 
 PROCESS = Path(__file__).with_name("local_process.py")
-#: One thread for torch: two on a busy machine wait for each other, and on a card, too, the model leaves cores for saving.
+#: One thread for torch: more of them wait for each other, and beside a card there are cores left for saving, too.
 OFFLINE = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 IMAGES, QUICK_IMAGES = 64, 16
 HEAVY_IMAGES, QUICK_HEAVY_IMAGES = 24, 8
@@ -138,7 +138,9 @@ def show(
     if model.heavy:
         claims.hold("  an image takes as long as it has to here", each[0] >= HEAVY, seconds(each[0]), f">= {HEAVY:g} s")
         claims.hold("  main.py / plain loop", share <= GOAL_RATIO, f"{share:.2f}", f"<= {GOAL_RATIO}")
-        claims.hold("  main.py, time outside the model", outside <= GOAL_SHARE, f"{outside:.1%}", f"<= {GOAL_SHARE:.0%}")
+        claims.hold(
+            "  main.py, time outside the model", outside <= GOAL_SHARE, f"{outside:.1%}", f"<= {GOAL_SHARE:.0%}"
+        )
     else:
         row("  main.py / plain loop", f"{share:.2f}")
         row("  main.py, time outside the model", f"{outside:.1%}")

@@ -1,4 +1,4 @@
-"""What runs in the processes of benchmarks/local.py and benchmarks/gpu.py: our program with a clock in it, a plain loop.
+"""What runs in the processes of benchmarks/local.py and gpu.py: our program with a clock in it, and a plain loop.
 
 ``ours FILE ARGUMENT...`` is ``main.py ARGUMENT...``; ``plain FILE OUTPUT SPARE`` renders what that wrote into OUTPUT
 once more with diffusers alone. Either writes its figures into FILE as JSON.
