@@ -25,11 +25,11 @@ class Clock:
     """Adds up the seconds spent in what it is put around."""
 
     def __init__(self) -> None:
-        self.model = 0.0
-        self.began = time.perf_counter()
+        self.start()
 
     def start(self) -> None:
-        self.model, self.began = 0.0, time.perf_counter()
+        self.model = 0.0
+        self.began = self.ended = time.perf_counter()
 
     def around(self, owner: Any, name: str) -> None:
         """Count what happens in a function as time in the model."""
@@ -42,12 +42,15 @@ class Clock:
                 return inner(*given, **named)
             finally:
                 wait_for_card()
-                self.model += time.perf_counter() - began
+                self.ended = time.perf_counter()
+                self.model += self.ended - began
 
         setattr(owner, name, timed)
 
     def figures(self) -> dict[str, float]:
-        return {"seconds": time.perf_counter() - self.began, "model": self.model}
+        """Seconds in all, in the model, and after the model was needed last."""
+        now = time.perf_counter()
+        return {"seconds": now - self.began, "model": self.model, "after": now - self.ended}
 
 
 def wait_for_card() -> None:

@@ -28,10 +28,11 @@ def tune(pipe: Any, device: Device, options: Options) -> dict[str, str]:
     """Set a freshly placed pipeline up for speed; returns what was used, for the record."""
     import torch
 
+    if hasattr(pipe.vae, "enable_slicing"):
+        # One picture at a time: decoding one fills a card, and its memory would grow with the batch.
+        pipe.vae.enable_slicing()
     if device.kind == "cuda":
-        # TF32 and cuDNN's search for the best convolution: for equal shapes, as batches have them.
-        torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.allow_tf32 = True
+        # No cudnn.benchmark: it may choose otherwise the next time, and a rerun is to give the same pixels.
         pipe.vae.to(memory_format=torch.channels_last)
         if is_unet(pipe):
             pipe.unet.to(memory_format=torch.channels_last)
