@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -60,6 +60,15 @@ class ImageRequest:
         """SHA-256 (hex) of the request in canonical JSON: equal requests, equal names."""
         canonical = json.dumps(asdict(self), sort_keys=True, default=str, ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def alike(one: ImageRequest, other: ImageRequest) -> bool:
+    """Do they differ in words and seeds only, so that they can be rendered together?"""
+    return _without_words(one) == _without_words(other)
+
+
+def _without_words(request: ImageRequest) -> ImageRequest:
+    return replace(request, prompt="", negative="", title="", seed=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -124,6 +125,31 @@ def call(*args: object, **env: str) -> Result:
     finally:
         sys.argv = typed
     return Result(int(code), out.getvalue(), err.getvalue())
+
+
+def on_terminal(*args: object, **env: str) -> Result:
+    """A process of its own whose stderr is a terminal; nobody is there to answer."""
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, str(MAIN), *map(str, args)],
+            env=clean_environment(**env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+        )
+    finally:
+        os.close(theirs)
+    seen = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            seen += chunk
+    except OSError:
+        pass  # how a terminal says that everyone has left
+    finally:
+        os.close(ours)
+    out, _ = process.communicate(timeout=60)
+    return Result(process.returncode, out.decode(), seen.decode())
 
 
 def clean_environment(**changes: str) -> dict[str, str]:

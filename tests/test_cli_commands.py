@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -15,7 +14,19 @@ import pytest
 from PIL import Image
 
 from models.sizes import NAMED_SIZES
-from tests.cli_tools import MAIN, TINY, Result, Tirada, clean_environment, hashes, info_of, made, own_catalog, prompts
+from tests.cli_tools import (
+    MAIN,
+    TINY,
+    Result,
+    Tirada,
+    clean_environment,
+    hashes,
+    info_of,
+    made,
+    on_terminal,
+    own_catalog,
+    prompts,
+)
 from tests.gpt_bench import SPANISH
 from tests.servers.openai_api import OpenAIServer
 from tirada import __version__
@@ -251,32 +262,12 @@ def test_plain_lines_where_nobody_watches(tirada_process: Tirada) -> None:
 
 
 def test_a_bar_on_a_terminal() -> None:
-    ours, theirs = pty.openpty()
-    try:
-        process = subprocess.Popen(
-            [sys.executable, str(MAIN), "3", TINY],
-            env=clean_environment(TERM="xterm", COLUMNS="100"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-        )
-    finally:
-        os.close(theirs)
-    seen = b""
-    try:
-        while chunk := os.read(ours, 4096):
-            seen += chunk
-    except OSError:
-        pass  # how a terminal says that everyone has left
-    finally:
-        os.close(ours)
-    out, _ = process.communicate(timeout=60)
-    text = seen.decode()
-    assert process.returncode == 0
-    assert "\x1b[" in text
-    assert re.search(r"Prompts.*━.*1/1", text)
-    assert re.search(r"Images.*━.*3/3", text)
-    assert Path(out.decode().strip()).is_dir()
+    result = on_terminal("3", TINY, TERM="xterm", COLUMNS="100")
+    assert result.code == 0
+    assert "\x1b[" in result.err
+    assert re.search(r"Prompts.*━.*1/1", result.err)
+    assert re.search(r"Images.*━.*3/3", result.err)
+    assert Path(result.out.strip()).is_dir()
 
 
 # --- options ----------------------------------------------------------------------------------------------------------

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.backend_tools import SERIAL
-from tests.cli_tools import MAIN, TINY, Result, Tirada, clean_environment, endpoint, info_of, prompts
+from tests.cli_tools import TINY, Result, Tirada, endpoint, info_of, on_terminal, prompts
 from tests.servers.openai_api import Fault, OpenAIServer
 
 WORDS = ("a lighthouse", "something FORBIDDEN", "a heron")
@@ -71,30 +67,11 @@ def test_why_a_run_stops_is_told_once(tirada: Tirada, openai: OpenAIServer) -> N
 
 
 def test_a_failure_is_told_once_on_a_terminal(openai: OpenAIServer) -> None:
-    ours, theirs = pty.openpty()
-    words = [sys.executable, str(MAIN), "1", TINY, "--dalle", "--from", str(prompts("in.csv", *WORDS))]
-    try:
-        process = subprocess.Popen(
-            words,
-            env=clean_environment(TERM="xterm", COLUMNS="200", **endpoint(openai), **SERIAL),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-        )
-    finally:
-        os.close(theirs)
-    seen = b""
-    try:
-        while chunk := os.read(ours, 4096):
-            seen += chunk
-    except OSError:
-        pass  # how a terminal says that everyone has left
-    finally:
-        os.close(ours)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 4
-    assert said(seen.decode()) == 1
-    assert len(out.splitlines()) == 2
+    command = ("1", TINY, "--dalle", "--from", prompts("in.csv", *WORDS))
+    result = on_terminal(*command, TERM="xterm", COLUMNS="200", **endpoint(openai), **SERIAL)
+    assert result.code == 4
+    assert said(result.err) == 1
+    assert len(result.out.splitlines()) == 2
 
 
 def test_one_is_not_more_than_one(tirada: Tirada) -> None:

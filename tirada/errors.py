@@ -2,6 +2,7 @@
 
 TiradaError
 ├── UsageError       the command line asks for something that makes no sense (exit 2)
+├── StillGoing       a UsageError: another process works on that run
 ├── NotFound         no such run, image or file (exit 2)
 ├── OutputError      the output folder cannot be written, or the disk is full (exit 1)
 └── StoreError       the database cannot be read or written (exit 1)
@@ -19,6 +20,13 @@ class TiradaError(Exception):
 
 class UsageError(TiradaError):
     """The command line asks for something that makes no sense."""
+
+
+class StillGoing(UsageError):
+    """Another process works on the run."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"Run {run_id} is still going in another process.")
 
 
 class NotFound(TiradaError):

@@ -15,15 +15,16 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from models.backends.local import adapters, loading, references
+from models.backends.local.device import UNETS
 from models.backends.local.loras import check_loras
 from models.backends.local.options import NAMES, Options, read_options
 from models.backends.local.pictures import check_picture
-from models.backends.local.rendering import TWO_SIDED, Renderer, Watch
+from models.backends.local.rendering import Renderer, Watch, two_sided
 from models.backends.local.schedulers import find_scheduler
 from models.backends.local.source import Source, find_source
 from models.backends.local.studio import Studio
 from models.catalog import Catalog
-from models.contract import Capabilities, Download, GeneratedImage, ImageRequest, Notice, Progress
+from models.contract import Capabilities, Download, GeneratedImage, ImageRequest, Notice, Progress, alike
 from models.errors import ModelError, SetupError, UnsupportedRequest
 from models.registry import EXTRAS
 
@@ -88,7 +89,7 @@ class DiffusionBackend:
         self.render_size(request)
         if request.scheduler:
             find_scheduler(request.scheduler, weights)
-        if options.cache != "off" and weights.family in ("sd", "sdxl"):
+        if options.cache != "off" and weights.family in UNETS:
             raise UnsupportedRequest(f"{source.name} has no step cache: its denoiser is a UNet.", hint="Leave it out.")
         check_loras(request.loras, allow_pickle=options.allow_pickle)
         self._check_pictures(request, source)
@@ -162,8 +163,7 @@ class DiffusionBackend:
     def heeds_negative(self, request: ImageRequest) -> bool:
         """Does the request's model keep out what the negative prompt says?"""
         weights = self._source(request).weights
-        guidance = weights.guidance if request.guidance is None else request.guidance
-        return weights.negative and weights.family in TWO_SIDED and guidance > 1
+        return weights.negative and two_sided(weights, request)
 
     def notices(self, request: ImageRequest) -> list[Notice]:
         """What the user should know before the first image."""
@@ -300,12 +300,6 @@ class DiffusionBackend:
                 self._shut()
             finally:
                 self._rendering.release()
-
-
-def alike(one: ImageRequest, other: ImageRequest) -> bool:
-    """Can the two be rendered together?"""
-    blank = {"prompt": "", "negative": "", "seed": None, "title": ""}
-    return replace(one, **blank) == replace(other, **blank)  # type: ignore[arg-type]
 
 
 def build_stable_diffusion(config: BackendConfig) -> DiffusionBackend:

@@ -17,7 +17,7 @@ from tirada.cli.report import cost_line, tell, tell_dry_run, usd_facts
 from tirada.cli.setup import Estimate, Setup
 from tirada.cli.status import ExitStatus
 from tirada.engine.plan import Plan
-from tirada.errors import TiradaError, UsageError
+from tirada.errors import StillGoing, TiradaError
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -47,14 +47,14 @@ class Wishes:
 
 
 def take_up(setup: Setup, store: Store, row: RowMapping, wishes: Wishes) -> Outcome:
-    """Go on with a run and say what became of it, but for the JSON; raises UsageError while another process is at it.
+    """Go on with a run and say what became of it, but for the JSON; raises StillGoing while another process is at it.
 
     A run that was agreed to when it began is not asked about again; what a retry costs is.
     """
     from tirada.engine.run import Run, is_going
 
     if is_going(setup.output, row["id"]):
-        raise UsageError(f"Run {row['id']} is still going in another process.")
+        raise StillGoing(row["id"])
     changed = wishes.backend not in (None, row["backend"]) or wishes.model is not None
     plan = _plan(setup, row, wishes, changed=changed)
     missing = _missing(setup, store, row["id"], wishes)
@@ -123,16 +123,13 @@ def _moved(setup: Setup, plan: Plan, model: str | None, *, came_from: str) -> Pl
 def _missing(setup: Setup, store: Store, run_id: str, wishes: Wishes) -> Missing:
     """What the engine will find to do, counted the way it goes about it."""
     from tirada.engine.run import FORGIVEN
-    from tirada.engine.saving import spool_path
+    from tirada.engine.saving import received
     from tirada.store.queries import missing_of
     from tirada.store.recovery import Recovery
 
     recovery = Recovery(store.database, run_id)
-    late = {
-        image["id"]
-        for image in [*recovery.submitted_images(), *(recovery.failed_images() if wishes.retry else ())]
-        if image["folder"] and spool_path(setup.output / image["folder"], image["position"]).exists()
-    }
+    unfinished = [*recovery.submitted_images(), *(recovery.failed_images() if wishes.retry else ())]
+    late = {image["id"] for image in received(setup.output, unfinished)}
     return missing_of(
         store, run_id, forgiven=FORGIVEN, failed_too=wishes.retry, skip_in_doubt=wishes.skip_in_doubt, late=late
     )
@@ -162,7 +159,6 @@ def take_up_all(setup: Setup, store: Store, ids: Sequence[str], wishes: Wishes) 
     The JSON is ``{"runs": [...]}``: the report of each, or its ``run_id`` with an ``error`` or a ``note``.
     """
     from tirada.cli.main import exit_code_for
-    from tirada.engine.run import is_going
     from tirada.store.queries import find_run
 
     code, runs = int(ExitStatus.DONE), []
@@ -170,16 +166,14 @@ def take_up_all(setup: Setup, store: Store, ids: Sequence[str], wishes: Wishes) 
         fresh = Setup(setup.settings, output=setup.output, quiet=True)
         try:
             one, facts = take_up(fresh, store, find_run(store, run_id), wishes)
+        except StillGoing as exc:
+            # Nothing is wrong with that one, and nothing to be done.
+            if not wishes.quiet and not wishes.as_json:
+                console.note(str(exc))
+            one, facts = int(ExitStatus.DONE), {"run_id": run_id, "note": str(exc)}
         except (ModelError, TiradaError) as exc:
-            if isinstance(exc, UsageError) and is_going(setup.output, run_id):
-                # Nothing is wrong with that one, and nothing to be done.
-                text = f"Run {run_id} is still going in another process."
-                if not wishes.quiet and not wishes.as_json:
-                    console.note(text)
-                one, facts = int(ExitStatus.DONE), {"run_id": run_id, "note": text}
-            else:
-                console.error(f"Run {run_id}: {exc}")
-                one, facts = exit_code_for(exc), {"run_id": run_id, "error": str(exc)}
+            console.error(f"Run {run_id}: {exc}")
+            one, facts = exit_code_for(exc), {"run_id": run_id, "error": str(exc)}
         code = max(code, one)
         runs.append(facts)
         if one == ExitStatus.CTRL_C:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from tirada.cli.setup import Setup
     from tirada.store.store import Store
 
-LATEST = "latest"
-
 
 def command(
     target: Annotated[
@@ -76,6 +74,8 @@ def command(
 
 def _folders(setup: Setup, names: list[str]) -> Iterator[Path]:
     """The batch folders that these names stand for, in order."""
+    from tirada.store.queries import LATEST
+
     store: Store | None = None
     try:
         for name in names:
@@ -105,7 +105,7 @@ def _folders_at(path: Path) -> list[Path]:
 def _folders_of_run(store: Store, name: str) -> list[str]:
     from tirada.store import queries
 
-    if name == LATEST:
+    if name == queries.LATEST:
         run_id = queries.latest_run_with_images(store)
         if run_id is None:
             raise NotFound("There is no run with a finished image yet.")

@@ -12,6 +12,7 @@ import typer
 
 from tirada.cli import console
 from tirada.cli.options import QuietOption
+from tirada.output.text import counted
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -246,8 +247,9 @@ def list_stored(*, json: bool) -> None:
             for one, ids in known
         ]
         console.table(("MODEL", "REPOSITORY", "SIZE", "LAST USED", "STATE", "PATH"), cells)
-        models = "model" if len(found) == 1 else "models"
-        console.result(f"\n{len(found)} {models}, {hub.amount(sum(one.size for one in found))} in {hub.cache()}.")
+        console.result(
+            f"\n{counted(len(found), 'model')}, {hub.amount(sum(one.size for one in found))} in {hub.cache()}."
+        )
     if others:
         size = hub.amount(sum(one.size for one in others))
         console.note(f"{len(others)} more in that folder ({size}) are no models for rendering, such as LoRAs.")

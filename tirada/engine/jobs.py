@@ -5,7 +5,6 @@ Invariant: the id is in the store before anything is waited for; a job that has 
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import cast
 
@@ -26,8 +25,6 @@ class JobRunner:
         self._state = state
         self._backend = cast(JobBackend, backend)
         self._policy: RetryPolicy = state.options.retry
-        self._lock = threading.Lock()
-        self._grace_ends: float | None = None
 
     def run(self, job: Job, call: str) -> GeneratedImage | ModelError:
         """The image of a request, or of the job that an earlier sitting handed in for it."""
@@ -65,27 +62,20 @@ class JobRunner:
                 pause = max(pause, exc.retry_after or self._policy.backoff(failures))
             if image is not None:
                 return image
-            now = time.monotonic()
-            if self._leaving():
-                end = min(end, self._leave_at(now))
-            if now + pause > end:
+            if (left_at := self._left_at()) is not None:
+                end = min(end, left_at + GRACE)
+            if time.monotonic() + pause > end:
                 raise StillRunning("The job is not ready yet.")
             self._rest(pause)
 
     def _rest(self, seconds: float) -> None:
         """Wait before the next look; a long wait notices who wants to leave."""
         end = time.monotonic() + seconds
-        leaving = self._leaving()
-        while (left := end - time.monotonic()) > 0 and self._leaving() == leaving:
+        before = self._left_at()
+        while (left := end - time.monotonic()) > 0 and self._left_at() == before:
             time.sleep(min(TICK, left))
 
-    def _leaving(self) -> bool:
+    def _left_at(self) -> float | None:
+        """When the user pressed Ctrl-C; None where that did not happen."""
         halted = self._state.halted
-        return halted is not None and halted.kind == "interrupted"
-
-    def _leave_at(self, now: float) -> float:
-        """When whoever pressed Ctrl-C is kept no longer; the same for all jobs."""
-        with self._lock:
-            if self._grace_ends is None:
-                self._grace_ends = now + GRACE
-            return self._grace_ends
+        return halted.at if halted is not None and halted.kind == "interrupted" else None

@@ -19,12 +19,12 @@ from tirada.engine.finishing import write_folder
 from tirada.engine.plan import Plan, ReadyConcept
 from tirada.engine.rendering import Renderer
 from tirada.engine.report import Report, make_report
-from tirada.engine.saving import Saver, spool_path
+from tirada.engine.saving import Saver, received, spool_path
 from tirada.engine.source import JobSource
 from tirada.engine.state import EngineOptions, Parts, RunState
 from tirada.engine.watching import watched
 from tirada.engine.writing import BriefSource, WriteStage, planned, recover_prompts
-from tirada.errors import StoreError, UsageError
+from tirada.errors import StillGoing, StoreError
 from tirada.output.atomic import sweep_temps
 from tirada.output.text import clean_concept
 from tirada.store.recovery import Recovery
@@ -93,7 +93,8 @@ class Run:
         """Make an interrupted run ready again; returns a line about calls whose outcome nobody knows, or nothing."""
         store, run_id = self.state.parts.store, self.state.run_id
         recovery = Recovery(store.database, run_id)
-        for image in filter(self._was_received, recovery.submitted_images()):
+        output = self.state.parts.output
+        for image in received(output, recovery.submitted_images()):
             # Killed between the answer and its row: what was received is not paid for again.
             recovery.receive_late(image["id"])
         recovery.doubt_open_work()
@@ -102,7 +103,7 @@ class Run:
         if not self.skip_in_doubt:
             recovery.reset_images(("in_doubt",))
         if self.retry_failed:
-            for image in filter(self._was_received, recovery.failed_images()):
+            for image in received(output, recovery.failed_images()):
                 recovery.receive_again(image["id"])
             recovery.reset_images(("failed", "refused"))
             recovery.forget_failed_concepts()
@@ -111,15 +112,10 @@ class Run:
         store.start_run(run_id)
         return _doubts(doubtful, skipped=self.skip_in_doubt)
 
-    def _was_received(self, image: RowMapping) -> bool:
-        """Do the bytes of an image that is not finished lie in its folder?"""
-        folder = image["folder"]
-        return bool(folder) and spool_path(self.state.parts.output / folder, image["position"]).exists()
-
     def execute(self, ready: Sequence[ReadyConcept] = (), *, resumed: bool = False) -> Report:
         """Run all stages to the end of the plan, or until the run halts.
 
-        ``ready`` are the concepts of a new run that needs no writer. Raises UsageError while another process works on
+        ``ready`` are the concepts of a new run that needs no writer. Raises StillGoing while another process works on
         the run.
         """
         state = self.state
@@ -238,7 +234,7 @@ def _join(threads: Sequence[threading.Thread]) -> None:
 
 @contextlib.contextmanager
 def run_lock(output: Path, run_id: str) -> Iterator[None]:
-    """Hold the run for this process; raises UsageError while another one works on it."""
+    """Hold the run for this process; raises StillGoing while another one works on it."""
     from filelock import FileLock, Timeout
 
     folder = output / ".tirada"
@@ -247,7 +243,7 @@ def run_lock(output: Path, run_id: str) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise UsageError(f"Run {run_id} is still going in another process.") from None
+        raise StillGoing(run_id) from None
     try:
         yield
     finally:
@@ -266,5 +262,5 @@ def is_going(output: Path, run_id: str) -> bool:
     try:
         with run_lock(output, run_id):
             return False
-    except UsageError:
+    except StillGoing:
         return True

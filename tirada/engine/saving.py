@@ -10,6 +10,7 @@ import contextlib
 import os
 import queue
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -239,6 +240,11 @@ class Saver:
         self._state.parts.store.set_image(job.image_id, "failed", error_kind=kind, error=redact(message))
         self._state.count(failed=1)
         self._state.emit(ImageFailed(job.concept.folder, job.position, kind, redact(message)))
+
+
+def received(output: Path, images: Iterable[RowMapping]) -> list[RowMapping]:
+    """Those of the images (position, and name of the folder) whose bytes lie there, unfinished."""
+    return [one for one in images if one["folder"] and spool_path(output / one["folder"], one["position"]).exists()]
 
 
 def spool_path(folder: Path, position: int) -> Path:

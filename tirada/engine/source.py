@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
-from models.contract import ImageRequest
+from models.contract import ImageRequest, alike
 from models.errors import ModelError, Refused
 from tirada.engine.plan import request_from_json
 from tirada.engine.state import TICK, RunState
@@ -121,7 +121,7 @@ class JobSource:
                 job = self._next(block=not jobs)
                 if job is None:
                     break
-                if jobs and not _alike(jobs[0].request, job.request):
+                if jobs and not alike(jobs[0].request, job.request):
                     self._spare = job
                     break
                 jobs.append(job)
@@ -210,12 +210,3 @@ class JobSource:
             return job
         parts.ledger.adopt(call["id"], call["estimate"])
         return replace(job, pending=call["job"], pending_call=call["id"])
-
-
-def _alike(one: ImageRequest, other: ImageRequest) -> bool:
-    """Do they differ in words and seeds only?"""
-    return _without_words(one) == _without_words(other)
-
-
-def _without_words(request: ImageRequest) -> ImageRequest:
-    return replace(request, prompt="", negative="", title="", seed=None)

@@ -9,6 +9,7 @@ import contextlib
 import queue
 import shutil
 import threading
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -54,6 +55,8 @@ class Halt:
 
     kind: str
     message: str
+    #: When that was, by the monotonic clock.
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.backends.local.source import PICKLED, SAFE
+from models.backends.local.source import PICKLED, SAFE, read_header
 from models.backends.local.trouble import broken_file, incomplete, no_safetensors
 
 INDEX = "model_index.json"
@@ -174,13 +174,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _check_header(path: Path) -> None:
     """A safetensors file says in its header how long it is."""
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 0 < length <= 100_000_000:
-                raise ValueError("it has no header")
-            header = json.loads(file.read(length))
-        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-        if (size := path.stat().st_size) != (said := 8 + length + max(ends, default=0)):
+        tensors, length = read_header(path)
+        ends = [tensor["data_offsets"][1] for tensor in tensors.values()]
+        if (size := path.stat().st_size) != (said := length + max(ends, default=0)):
             raise ValueError(f"it has {size} bytes of {said}")
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as exc:
         raise broken_file(path, exc) from None

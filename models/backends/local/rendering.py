@@ -20,6 +20,7 @@ from models.backends.local.pictures import finished, start_image
 from models.backends.local.prompts import Encoded, combine
 from models.backends.local.references import reference_arguments
 from models.backends.local.studio import Studio
+from models.catalog import Weights
 from models.contract import GeneratedImage, ImageRequest, Progress
 from models.errors import ModelError, Refused, Unavailable, UnsupportedRequest
 
@@ -157,10 +158,9 @@ class Renderer:
     def _guidance(self, request: ImageRequest) -> tuple[dict[str, float], bool]:
         """The argument that holds the guidance, and whether a negative side is computed for it."""
         weights = self._studio.source.weights
-        value = weights.guidance if request.guidance is None else request.guidance
         if not weights.guidance_argument:
             return {"guidance_scale": 1.0 if weights.family == "klein" else 0.0}, False
-        return {weights.guidance_argument: value}, weights.family in TWO_SIDED and value > 1
+        return {weights.guidance_argument: guidance_of(weights, request)}, two_sided(weights, request)
 
     def _pictures(self, request: ImageRequest, size: tuple[int, int], images: int, *, guided: bool) -> dict[str, Any]:
         studio = self._studio
@@ -198,3 +198,13 @@ def _alike(encoded: Sequence[Encoded]) -> Any:
         if one.shape != encoded[0].shape:
             return
         yield one
+
+
+def two_sided(weights: Weights, request: ImageRequest) -> bool:
+    """Is the prompt followed by leading away from a negative (or empty) one?"""
+    return weights.family in TWO_SIDED and guidance_of(weights, request) > 1
+
+
+def guidance_of(weights: Weights, request: ImageRequest) -> float:
+    """How closely the prompt is followed."""
+    return weights.guidance if request.guidance is None else request.guidance

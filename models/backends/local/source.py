@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from models.backends.local.device import GIB
 from models.catalog import Catalog, Memory, ModelRow, Weights
 from models.errors import SetupError, UnsupportedRequest
 from models.sizes import SizeRule
@@ -21,6 +22,8 @@ Kind = Literal["repository", "folder", "file"]
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 #: Endings of single files: ours, and those that may run a program when they are opened.
 SAFE, PICKLED = ".safetensors", (".ckpt", ".pt", ".pth", ".bin")
+#: Bytes that the header of a safetensors file has at most.
+HEADER_MAX = 100_000_000
 #: The pipelines we render with -> their family.
 FAMILIES = {
     "StableDiffusionPipeline": "sd",
@@ -38,7 +41,6 @@ FAMILIES = {
 }
 #: Sides of the pictures a model was trained on, where its files do not say; and sizes for rows that name none.
 NATIVE = 1024
-GIB = 1024**3
 SIZES = SizeRule(multiple=16, min_pixels=512 * 512, max_pixels=2048 * 2048, max_side=2048, max_ratio=32)
 #: Reads a small text file of the model; None where it has none of that name.
 Reader = Callable[[str], str | None]
@@ -235,17 +237,25 @@ TELLING: tuple[tuple[str, str], ...] = (
 )
 
 
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """What a safetensors file says of its tensors, by name, and how many bytes it took to say so.
+
+    Raises OSError, and ValueError where it has no header.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 0 < length <= HEADER_MAX:
+            raise ValueError("it has no header")
+        header = json.loads(file.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("it has no header")
+    return {name: tensor for name, tensor in header.items() if name != "__metadata__"}, 8 + length
+
+
 def tensor_names(path: Path) -> list[str]:
     """The names of a safetensors file's tensors, from its header; raises SetupError for a broken file."""
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 0 < length <= 100_000_000:
-                raise ValueError("no header")
-            header = json.loads(file.read(length))
-        if not isinstance(header, dict):
-            raise ValueError("no header")
-        return [name for name in header if name != "__metadata__"]
+        return [*read_header(path)[0]]
     except OSError as exc:
         raise SetupError(f"{str(path)!r} cannot be read: {exc.strerror or exc}.") from None
     except ValueError:
