@@ -2,7 +2,7 @@
 
 TiradaError
 ├── UsageError       the command line asks for something that makes no sense (exit 2)
-├── StillGoing       a UsageError: another process works on that run
+├── StillGoing       another process works on that run (exit 2)
 ├── NotFound         no such run, image or file (exit 2)
 ├── OutputError      the output folder cannot be written, or the disk is full (exit 1)
 └── StoreError       the database cannot be read or written (exit 1)
@@ -22,7 +22,7 @@ class UsageError(TiradaError):
     """The command line asks for something that makes no sense."""
 
 
-class StillGoing(UsageError):
+class StillGoing(TiradaError):
     """Another process works on the run."""
 
     def __init__(self, run_id: str) -> None:

@@ -19,7 +19,7 @@ from models.errors import BudgetReached, ModelError, OutOfCredit, SetupError, Un
 from models.redaction import redact
 from tirada.cli import console
 from tirada.cli.status import ExitStatus
-from tirada.errors import NotFound, TiradaError, UsageError, reason
+from tirada.errors import NotFound, StillGoing, TiradaError, UsageError, reason
 
 
 class Interrupted(BaseException):
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def exit_code_for(exc: TiradaError | ModelError) -> int:
     """The exit code of an error that reaches the top."""
     match exc:
-        case UsageError() | NotFound() | UnsupportedRequest():
+        case UsageError() | NotFound() | StillGoing() | UnsupportedRequest():
             return ExitStatus.USAGE
         case SetupError():
             return ExitStatus.SETUP
