@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
 from models.errors import ModelError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from pydantic import BaseModel
 
+T = TypeVar("T", bound="BaseModel")
 #: What a prompt needs to say, and in which limits (characters, and tags as a count).
 TITLE_MAX = 120
 DESCRIPTION_MIN, DESCRIPTION_MAX = 40, 400
@@ -305,6 +307,23 @@ class Rewriter(Writer, Protocol):
 
     def rewrite(self, concept: Concept, reason: str) -> Concept | ModelError:
         """A safer concept of the same idea, where a content policy refused this one for that reason; asked once."""
+
+
+class Scribe(Protocol):
+    """A text model that answers in a shape of its own for each question. Thread-safe."""
+
+    model: str
+
+    def price(self, tokens: int, answer_tokens: int) -> Decimal | None:
+        """Expected USD of a question and an answer of that many tokens; None = unknown."""
+
+    def answer(self, rules: str, question: str, shape: type[T]) -> T:
+        """The answer, as sound as ``shape`` (a pydantic model) can tell; asked again with the fault named. Raises
+        ModelError: Refused, BadAnswer where it stays wrong, and those of any call."""
+
+    def flagged(self, text: str) -> list[str]:
+        """The categories of harm that a moderation model sees in the text; none where it is harmless. Raises
+        ModelError, UnsupportedRequest at an endpoint without one."""
 
 
 class Meter(Protocol):

@@ -46,6 +46,15 @@ class Plan:
     budget: str = ""
     #: The file the concepts were read from, if they were not written by a writer.
     source: str = ""
+    #: For whom it is made, where there are several people.
+    user: str = ""
+    #: What the job of the run is made from (see ``engine.job``); empty for a batch.
+    job: Mapping[str, Any] = field(default_factory=dict)
+    #: The steps a job renders in, each as far as it is known beforehand: {"images": the most there are, "backend": its
+    #: name where it is not the run's own, "request": what its requests have beyond the plan's}. None for a batch.
+    steps: tuple[Mapping[str, Any], ...] = ()
+    #: What a job asks the text model, as (tokens, tokens of the answer); none = it asks nothing.
+    asks: tuple[tuple[int, int], ...] = ()
 
     @property
     def prompts_only(self) -> bool:
@@ -57,7 +66,8 @@ class Plan:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
         known = {name: data[name] for name in cls.__slots__ if name in data}
-        return cls(**{**known, **{name: tuple(known.get(name, ())) for name in ("roles", "defaults")}})
+        listed = {name: tuple(known.get(name, ())) for name in ("roles", "defaults", "steps")}
+        return cls(**{**known, **listed, "asks": tuple((int(a), int(b)) for a, b in known.get("asks", ()))})
 
     def with_model(self, model: str | None, defaults: Mapping[str, Any]) -> Plan:
         """The same with the very model, and what that model has for the settings left open."""

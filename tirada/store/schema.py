@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-VERSION = 3
+VERSION = 4
 
 metadata = MetaData()
 
@@ -30,6 +30,9 @@ runs = Table(
     Column("writer_model", String, nullable=False),
     Column("tool", String, nullable=False),
     Column("message", Text, nullable=False, default=""),
+    # For whom it was made, where there are several people.
+    Column("user", String),
+    Index("runs_by_user", "user"),
 )
 
 concepts = Table(
@@ -67,6 +70,13 @@ images = Table(
     Column("position", Integer, nullable=False),
     Column("state", String, nullable=False),
     Column("seed", Integer),
+    # An image of a job has a name and words of its own, and settings that differ from its concept's; see engine/job.py.
+    Column("name", String),
+    Column("title", Text),
+    Column("kind", String),
+    Column("step", Integer),
+    Column("asked", JSON(none_as_null=True)),
+    Column("facts", JSON(none_as_null=True)),
     # What it was asked for with, where that is not the prompt of its concept.
     Column("prompt", Text),
     Column("file", Text),
@@ -87,6 +97,16 @@ images = Table(
     Column("updated_at", String, nullable=False),
     Index("images_by_concept", "concept_id", "position"),
     Index("images_by_run", "run_id", "state"),
+)
+
+marks = Table(
+    "marks",
+    metadata,
+    Column("image_id", ForeignKey("images.id"), primary_key=True),
+    # Who says so; "" where nobody said who.
+    Column("user", String, primary_key=True),
+    Column("verdict", String, nullable=False),
+    Column("marked_at", String, nullable=False),
 )
 
 calls = Table(

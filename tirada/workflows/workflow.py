@@ -1,0 +1,124 @@
+"""What a workflow consists of: its options, the plan they come to, and the job that goes with the run.
+
+Invariant: a workflow knows nothing of the terminal. The command line is built from the fields of its options.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from models.contract import Capabilities
+from tirada.engine.job import Job
+from tirada.engine.plan import SEEDS, Plan
+
+Options = TypeVar("Options")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opt:
+    """How a field of the options is given on the command line: ``Annotated[int, Opt(help="Pages.", min=1)]``.
+
+    The type is str, int, float, bool, Path, a Literal, one of these or None, or a list of str or Path (repeatable). A
+    field without default is required.
+    """
+
+    help: str
+    #: Given by its place instead of by name.
+    argument: bool = False
+    #: Its flags where they are not made from the field's name, e.g. "--cover/--no-cover".
+    flags: str = ""
+    metavar: str = ""
+    min: float | None = None
+    max: float | None = None
+    #: Raises ValueError saying what is wrong with a value.
+    check: Callable[[Any], None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """What every workflow is told: the options that all have, checked, and what there is to work with."""
+
+    #: The backend's name, and what it can do (init_image, references, mask, seeds, settings ...).
+    backend: str
+    capabilities: Capabilities
+    #: The folder with brands/, industries/, collections/ ...
+    data: Path
+    #: A text model answers; False = offline.
+    gpt: bool
+    #: (width, height) in pixels; None = the workflow's own.
+    size: tuple[int, int] | None = None
+    language: str = "en"
+    model: str | None = None
+    seed: int | None = None
+    negative: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    #: Further fields of the ImageRequest: steps, guidance, scheduler, strength, loras; as a plan keeps them.
+    request: Mapping[str, Any] = field(default_factory=dict)
+    format: str = "png"
+    embed: str = "auto"
+    on_refusal: str = "skip"
+    budget: Decimal | None = None
+    user: str = ""
+
+    def plan(
+        self,
+        workflow: str,
+        *,
+        size: tuple[int, int],
+        steps: Sequence[Mapping[str, Any]],
+        job: Mapping[str, Any],
+        theme: str = "",
+        asks: Sequence[tuple[int, int]] = (),
+        model: str | None = None,
+        request: Mapping[str, Any] | None = None,
+    ) -> Plan:
+        """The plan of a run with a job.
+
+        ``size`` and ``model`` are the workflow's own, where the user said none; ``request`` adds to what the user said.
+        ``steps`` and ``asks`` are as in Plan; ``job`` is whatever the job needs to be made anew (JSON).
+        """
+        width, height = self.size or size
+        whole: dict[str, Any] = {"width": width, "height": height, "model": self.model or model}
+        whole |= {name: value for name, value in (request or {}).items() if value not in (None, [])}
+        whole |= {name: value for name, value in self.request.items() if value not in (None, [])}
+        if self.negative:
+            whole["negative"] = self.negative
+        if self.options:
+            whole["options"] = dict(self.options)
+        return Plan(
+            workflow=workflow,
+            concepts=1,
+            images=sum(int(step["images"]) for step in steps),
+            seed=secrets.randbelow(SEEDS) if self.seed is None else self.seed,
+            seeded=self.seed is not None,
+            request=whole,
+            theme=theme,
+            language=self.language,
+            format=self.format,
+            embed=self.embed,
+            on_refusal=self.on_refusal,
+            budget="" if self.budget is None else str(self.budget),
+            user=self.user,
+            job=dict(job),
+            steps=tuple(dict(step) for step in steps),
+            asks=tuple(asks),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workflow(Generic[Options]):
+    """One job of the program: ``python main.py <name> ...``; its row is in ``registry.py``."""
+
+    #: A frozen dataclass (kw_only) whose fields are ``Annotated[..., Opt(...)]``.
+    options: type[Options]
+    #: Raises UsageError (or SetupError) for what cannot be, before anything is spent.
+    plan: Callable[[Options, Common], Plan]
+    #: The job of a plan, given the data folder; called for every sitting.
+    job: Callable[[Plan, Path], Job]
+    #: Lines of examples for ``--help``.
+    examples: Sequence[str] = ()
