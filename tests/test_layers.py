@@ -28,8 +28,9 @@ TESTS = sorted(path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py")
 #: Room -> the rooms of tirada it may import from, beside itself (design §3); settings is read by cli alone.
 ROOMS = {
     "cli": {"workflows", "engine", "output", "store", "settings", "errors"},
-    "workflows": {"engine", "output", "store", "errors"},
+    "workflows": {"engine", "sources", "output", "store", "errors"},
     "engine": {"output", "store", "errors"},
+    "sources": {"errors"},
     "output": {"errors"},
     "store": {"errors"},
     "settings": {"errors"},

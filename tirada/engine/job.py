@@ -1,6 +1,6 @@
 """What a workflow adds to a run beyond its plan: images with words of their own, made in steps that build on others.
 
-A run with a job makes one concept, in one folder. ``compose`` says which images there are: those of step 0 are rendered,
+A run with a job makes one concept, in one folder. ``compose`` says which images there are: those of step 0 are made,
 then those of step 1, which may start from them, and so on; after the last step ``more`` may ask for others. Each image
 is treated and measured on its way to the disk, and ``finish`` writes what the job as a whole comes to.
 Invariant: a job keeps no state. It is made anew from the plan for every sitting, and all that it is told comes from the

@@ -34,6 +34,8 @@ class WorkflowRow:
     summary: str
     #: "module:NAME" of its ``Workflow``.
     target: str
+    #: The settings it is told, by their environment names.
+    settings: tuple[str, ...] = ()
 
 
 WORKFLOWS: tuple[WorkflowRow, ...] = ()

@@ -64,6 +64,8 @@ class Common:
     on_refusal: str = "skip"
     budget: Decimal | None = None
     user: str = ""
+    #: Values of the settings that its row names; absent ones are None.
+    settings: Mapping[str, str | None] = field(default_factory=dict)
 
     def plan(
         self,
