@@ -48,6 +48,8 @@ class Common:
     capabilities: Capabilities
     #: The folder with brands/, industries/, collections/ ...
     data: Path
+    #: The folder that everything is written into.
+    output: Path
     #: A text model answers; False = offline.
     gpt: bool
     #: (width, height) in pixels; None = the workflow's own.
