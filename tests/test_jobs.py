@@ -69,7 +69,8 @@ class Postcards(Job):
         return Composed(concept=concept, items=[view, *cards], brief={"greeting": greeting}, notes=("No stamps left.",))
 
     def _card_request(self) -> Mapping[str, Any]:
-        return {"init_image": "@view", "strength": 0.5} if self._job["from_view"] else {}
+        start: Mapping[str, Any] = self._job["start"]
+        return start
 
     def treat(self, picture: Any, item: Item) -> Any:
         return picture.point(lambda value: value // 2) if self._job["tint"] and item.step else picture
@@ -97,9 +98,8 @@ class Postcards(Job):
 def plan_postcards(options: PostcardOptions, common: Common) -> Plan:
     if options.place == "nowhere":
         raise UsageError("Nowhere has no post office.")
-    from_view = common.capabilities.init_image
-    first = {"init_image": "@view", "strength": 0.5} if from_view else {}
-    steps = [{"images": 1}, {"images": options.cards, "request": first}]
+    start = common.starting_from("@view", 0.5)
+    steps: list[dict[str, Any]] = [{"images": 1}, {"images": options.cards, "request": start}]
     steps += [{"images": 1}] * (options.tries - 1)
     return common.plan(
         "postcard",
@@ -111,7 +111,7 @@ def plan_postcards(options: PostcardOptions, common: Common) -> Plan:
             "paper": options.paper,
             "tint": options.tint,
             "tries": options.tries,
-            "from_view": from_view,
+            "start": start,
         },
         asks=[(200, 20)],
     )

@@ -6,7 +6,9 @@ blank ones of their size.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +40,7 @@ class Samples:
         """``other`` finds the backend of a step that has one of its own."""
         self._backend = backend
         self._other = other
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
 
     def of(self, plan: Plan, ready: Sequence[ReadyConcept]) -> Iterator[Sample]:
         """One of each ready concept, or of each step of a job, or one that stands for all that is to be written."""
@@ -75,9 +77,10 @@ class Samples:
         from PIL import Image
 
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="tirada-")
+            self._folder = Path(tempfile.mkdtemp(prefix="tirada-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         size = (int(fields["width"]), int(fields["height"]))
-        path = Path(self._folder.name) / f"{size[0]}x{size[1]}-{'mask' if mask else 'image'}.png"
+        path = self._folder / f"{size[0]}x{size[1]}-{'mask' if mask else 'image'}.png"
         if not path.exists():
             Image.new("RGBA" if mask else "RGB", size).save(path, compress_level=1)
         return str(path)

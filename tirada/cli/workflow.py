@@ -243,8 +243,8 @@ def _fields(common: dict[str, Any], budget: Decimal | None, language: str, file_
         "seed": common.get("seed"),
         "negative": str(common.get("negative") or "").strip(),
         "options": parse_pairs(common.get("option")),
+        "strength": common.get("strength"),
         "request": {
-            "strength": common.get("strength"),
             "steps": common.get("steps"),
             "guidance": common.get("guidance"),
             "scheduler": common.get("scheduler"),
