@@ -286,3 +286,44 @@ def test_the_budget_stops_between_steps_and_a_resume_goes_on(tirada: Tirada, ope
     assert openai.chats == asked, "a job is composed once"
     assert openai.billed == 5
     assert len(json.loads((folder / "cards.json").read_text())) == 5
+
+
+def test_a_job_is_made_again_from_its_record(tirada: Tirada, openai: OpenAIServer) -> None:
+    done = tirada("postcard", "Lisbon", "--draft", "--tint", "--tries", "2")
+    (folder,) = done.folders
+    asked = openai.chats
+    again = tirada("rerun", str(folder))
+    assert again.code == 0, again.err
+    (copy,) = again.folders
+    before, after = info_of(folder), info_of(copy)
+    assert [(i["file"], i["sha256"], i["kind"]) for i in before["images"]] == [
+        (i["file"], i["sha256"], i["kind"]) for i in after["images"]
+    ]
+    assert (copy / "cards.json").exists() and openai.chats == asked
+    assert after["workflow"] == "postcard"
+
+
+def test_a_run_of_a_workflow_that_is_gone_says_so(
+    tirada: Tirada, openai: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = tirada("postcard", "Lisbon", "--dalle", "--cards", "4", "--budget", "0.04", "--json")
+    assert done.code == 5
+    monkeypatch.setattr(registry, "WORKFLOWS", ())
+    gone = tirada("resume", "--budget", "1")
+    assert gone.code == 2
+    assert "'postcard', which this Tirada does not have" in gone.err
+
+
+def test_an_image_can_be_added_to_a_finished_job(tirada: Tirada) -> None:
+    done = tirada("postcard", "Lisbon", "--draft", "--json")
+    from tirada.engine.items import add_to_job
+    from tirada.store.queries import find_run
+    from tirada.store.store import Store
+
+    store = Store(Path("output/tirada.db"))
+    row = find_run(store, "latest")
+    add_to_job(store, row, [Item(name="card-9", title="Card 9", prompt="one more", step=5)])
+    store.close()
+    again = tirada("resume", done.json["run_id"], "--json")
+    assert (again.code, again.json["done"]) == (0, 4)
+    assert "card-9" in json.loads((Path(done.json["folders"][0]) / "cards.json").read_text())
