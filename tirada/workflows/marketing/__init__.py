@@ -1,4 +1,4 @@
 """The parts of a marketing campaign: catalogues, prompts, base images, and products that stay as they are.
 
-Invariant: nothing here spends anything or asks a model by itself; ``tirada.workflows.campaign`` puts the parts together.
+Invariant: nothing here spends anything or asks a model by itself; ``workflows.campaign`` puts them together.
 """

@@ -1,8 +1,8 @@
 """Industries and styles: ``data/industries/*.toml`` and ``data/styles/*.toml``, and files of the user's own.
 
-An industry holds ``title``, ``about`` (a sentence said to a text model), lists of phrases to deal from, ``do`` (phrases
-that help) and ``dont`` (what goes into the negative prompt), and optionally a table ``lora`` with ``source``, ``weight``
-and ``trigger``. The phrases have one grammatical shape per list, so that a sentence can be built around any of them:
+An industry holds ``title``, ``about`` (a sentence said to a text model), lists of phrases to deal from, ``do``
+(phrases that help) and ``dont`` (what goes into the negative prompt), and optionally a table ``lora`` with ``source``,
+``weight`` and ``trigger``. Phrases have one grammatical shape per list, so that a sentence can be built around them:
 
 ========  =====================================  =====================================
 list      shape                                  example
@@ -14,7 +14,7 @@ views     how it is framed, reads on its own     a close-up with a shallow depth
 palettes  two to four colours                    graphite, ice blue and white
 ========  =====================================  =====================================
 
-A style holds ``title``, ``words`` (said after everything else), ``negative``, and optionally a table ``guidance`` with a
+A style holds ``title``, ``words`` (said in every prompt), ``negative``, and optionally a table ``guidance`` with a
 number for each backend where one is known to be good.
 
 Invariant: whatever is wrong with a file is said with its name and the key, before anything is spent.
