@@ -115,12 +115,16 @@ class Detail:
         return f"{words}, naming {named}; detailed is {WORDS_DETAILED} or more naming {FACETS_DETAILED} or more"
 
 
+def content_words(prompt: str) -> list[str]:
+    """The words of a prompt that carry its meaning, in order."""
+    return [word for word in _WORD.findall(prompt) if word.casefold() not in _STOP]
+
+
 def look_at(prompt: str) -> Detail:
     """Count the content words of a prompt, and find what it speaks of."""
-    words = [word for word in _WORD.findall(prompt) if word.casefold() not in _STOP]
     place = _SETTING.search(prompt)
     found = {"light": _LIGHT, "camera": _CAMERA, "style": _STYLE}
     facets = {name for name, pattern in found.items() if pattern.search(prompt)}
     if place or _ELSEWHERE.search(prompt):
         facets.add("setting")
-    return Detail(len(words), frozenset(facets), place[0] if place else "")
+    return Detail(len(content_words(prompt)), frozenset(facets), place[0] if place else "")
