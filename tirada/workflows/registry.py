@@ -38,7 +38,13 @@ class WorkflowRow:
     settings: tuple[str, ...] = ()
 
 
-WORKFLOWS: tuple[WorkflowRow, ...] = ()
+WORKFLOWS: tuple[WorkflowRow, ...] = (
+    WorkflowRow(
+        name="campaign",
+        summary="Marketing images: variants of a wish, for a sector and in a style, also around a product.",
+        target="tirada.workflows.campaign:CAMPAIGN",
+    ),
+)
 
 
 def names() -> list[str]:

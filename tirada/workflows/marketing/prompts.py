@@ -189,7 +189,7 @@ def copy_words(wish: Wish) -> list[str]:
         lines = [f'the words "{wish.cta.strip()}" lettered once, large and clean, in {area}'] if wish.cta else []
         return lines + ([f'the name "{wish.brand.strip()}" lettered small and clean'] if wish.brand else [])
     room = [f"{area} calm and empty, as room for copy"] if wish.brand or wish.cta else []
-    return room + (["free of any text or logo"] if wish.no_negative else [])
+    return room + (["free of any added text"] if wish.no_negative else [])
 
 
 def _key(text: str) -> str:
