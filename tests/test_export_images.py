@@ -199,9 +199,13 @@ def test_a_spreadsheet_is_given_no_formula(tirada: Tirada) -> None:
     assert (manifest(path)[0]["prompt"], manifest(path)[0]["user"]) == ("=1+1", "@Ann")
 
 
-def test_thousands_of_images_in_their_order(tirada: Tirada) -> None:
-    """More than a page of the store, and of names in one question."""
-    folders = batch(tirada, "--prompts", 600, count=1)
-    path = zip_of(tirada("export", "images", "latest"))
-    assert sorted(names(path)) == sorted(f"{folder.name}/01.png" for folder in folders)
-    assert len(manifest(path)) == len(rows(path)) == 600
+def test_more_images_and_folders_than_are_read_at_once(tirada: Tirada, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tirada.store.marks.PAGE", 2)
+    folders = batch(tirada, "--prompts", 5, count=3)
+    wanted = [f"{folder.name}/{n:02d}.png" for folder in folders for n in (1, 2, 3)]
+    tirada("mark", *(OUTPUT / name for name in wanted), "good")
+    for words in ((), ("latest",), ("latest", "--marked", "good")):
+        path = zip_of(tirada("export", "images", *words))
+        assert names(path) == wanted
+        assert [len(entry["marks"]) for entry in manifest(path)] == [1] * 15
+    assert len(tirada("favourites", "--json").json) == 15
