@@ -154,7 +154,7 @@ def _scene(wish: Wish, hand: dict[str, str], found: Detail, industry: Industry, 
     parts += [style.words] if style else []
     parts += [hand["view"]] if "view" in hand else []
     parts += [f"a palette of {hand['palette']}"] if "palette" in hand else []
-    parts += [*steering(wish), hand["do"]]
+    parts += [*steering(wish), *without_text(wish), hand["do"]]
     trigger = [industry.lora.trigger] if industry.lora and industry.lora.trigger else []
     facts = {name: text for name, text in hand.items() if name != "do"}
     title = where or f"with {hand['props']}"
@@ -188,8 +188,12 @@ def copy_words(wish: Wish) -> list[str]:
     if wish.lettering:
         lines = [f'the words "{wish.cta.strip()}" lettered once, large and clean, in {area}'] if wish.cta else []
         return lines + ([f'the name "{wish.brand.strip()}" lettered small and clean'] if wish.brand else [])
-    room = [f"{area} calm and empty, as room for copy"] if wish.brand or wish.cta else []
-    return room + (["free of any added text"] if wish.no_negative else [])
+    return [f"{area} calm and empty, as room for copy"] if wish.brand or wish.cta else []
+
+
+def without_text(wish: Wish) -> list[str]:
+    """Said in prompts of our own where no negative prompt says it."""
+    return ["free of any added text"] if wish.no_negative and not wish.lettering else []
 
 
 def _key(text: str) -> str:

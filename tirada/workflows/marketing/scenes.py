@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from tirada.workflows.marketing import detail
 from tirada.workflows.marketing.catalog import Industry, Style
-from tirada.workflows.marketing.prompts import COPY_AREA, Scene, Wish, copy_words
+from tirada.workflows.marketing.prompts import COPY_AREA, Scene, Wish, copy_words, without_text
 
 if TYPE_CHECKING:
     from models.contract import Scribe
@@ -59,7 +59,7 @@ def written(wish: Wish, industry: Industry, style: Style | None, scribe: Scribe,
     answer = scribe.answer(RULES, question(wish, industry, style, language), _shape(wish))
     trigger = f"{industry.lora.trigger}, " if industry.lora and industry.lora.trigger else ""
     # What must be there word for word is said by us: a model would put it in its own words, or forget it.
-    exact = "".join(f", {words}" for words in copy_words(wish))
+    exact = "".join(f", {words}" for words in (*copy_words(wish), *without_text(wish)))
     return [
         Scene(
             title=one.title.strip(),
