@@ -169,7 +169,7 @@ def _grown(flags: Flags, steps: int) -> Flags:
 def _unmixed(
     pixels: NDArray[np.uint8], product: Flags, background: Floats
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Colours and alpha, where mixed pixels of the two outermost layers are taken apart."""
+    """Colours and alpha, where mixed pixels of the two outermost layers, and just outside, are taken apart."""
     import numpy as np
 
     first = product & _grown(~product, 1)
@@ -182,7 +182,9 @@ def _unmixed(
     rest = np.sqrt(((offset - share[..., None] * towards) ** 2).sum(axis=-1))
     # A product that is nearly of the background's colour cannot be told apart any further.
     mixed = known & (share < PURE) & (rest < 12 + 0.25 * np.sqrt(length)) & (length > 2 * TOLERANCE**2)
-    mixed &= first | (second & _grown(first & mixed, 1))
+    # Just outside lie those with so little of the product that they passed for background.
+    outer = _grown(product, 1) & ~product
+    mixed &= first | outer | (second & _grown(first & mixed, 1))
     colours, alpha = pixels.copy(), np.where(product, 255, 0).astype(np.uint8)
     colours[mixed] = np.clip(np.rint(near[mixed]), 0, 255).astype(np.uint8)
     alpha[mixed] = np.clip(np.rint(share[mixed] * 255), 0, 254).astype(np.uint8)
@@ -228,4 +230,4 @@ def _finished(colours: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> Image:
     colours, alpha = colours.copy(), alpha.copy()
     colours[outside] = np.clip(np.rint(near[outside]), 0, 255).astype(np.uint8)
     alpha[outside] = HALO
-    return Image.fromarray(np.dstack([colours, alpha]), "RGBA")
+    return Image.fromarray(np.dstack([colours, alpha]))
