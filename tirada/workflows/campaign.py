@@ -338,8 +338,8 @@ CAMPAIGN = Workflow(
     plan=plan_campaign,
     job=Campaign,
     examples=[
-        'python main.py campaign "Professional product photo of a smartphone" --industry technology',
-        'python main.py campaign "a bar of soap" --style watercolor --format story --cta "Shop now"',
-        'python main.py campaign "a bottle of juice on a beach" --base-image bottle.png --keep-product',
+        'python main.py campaign "photo of a smartphone" --industry technology',
+        'python main.py campaign "a bar of soap" --style watercolor --cta "Shop now"',
+        'python main.py campaign "juice on ice" --base-image can.png --keep-product',
     ],
 )

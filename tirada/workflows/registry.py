@@ -41,7 +41,7 @@ class WorkflowRow:
 WORKFLOWS: tuple[WorkflowRow, ...] = (
     WorkflowRow(
         name="campaign",
-        summary="Marketing images: variants of a wish, for a sector and in a style, also around a product.",
+        summary="Marketing images in variants, also around a product of yours.",
         target="tirada.workflows.campaign:CAMPAIGN",
     ),
 )
