@@ -73,10 +73,12 @@ class HttpApi:
         headers: Mapping[str, str],
         timeout: float,
         connections: int = 8,
+        largest: int = ANSWER_MAX,
     ) -> None:
         """Raises SetupError for a base URL that is none. Values of ``headers`` are secrets and are never shown.
 
-        ``timeout`` is in seconds, from the moment a request has left until its answer is there whole.
+        ``timeout`` is in seconds, from the moment a request has left until its answer is there whole; an answer of more
+        than ``largest`` bytes is a BadAnswer.
         """
         if not is_url(base_url):
             raise _no_base_url(base_url)
@@ -89,6 +91,7 @@ class HttpApi:
         self._setting = setting
         self._timeout = (CONNECT, timeout)
         self._headers = dict(headers)
+        self._largest = largest
         self._session = _session()
         # Neither proxies nor .netrc: a key goes to the service and nowhere else.
         self._session.trust_env = False
@@ -181,8 +184,8 @@ class HttpApi:
         body = bytearray()
         for chunk in response.iter_content(CHUNK):
             body += chunk
-            if len(body) > ANSWER_MAX:
-                raise BadAnswer(f"{self.what}: the answer is larger than {ANSWER_MAX // 1024**2} MB.")
+            if len(body) > self._largest:
+                raise BadAnswer(f"{self.what}: the answer is larger than {self._largest // 1024**2} MB.")
         return bytes(body)
 
     def _translate(self, exc: RequestException, *, paid: bool) -> ModelError:
