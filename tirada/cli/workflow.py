@@ -207,6 +207,7 @@ def _run(
             output=setup.output,
             gpt=gpt,
             settings={name: settings.value(name) for name in row.settings},
+            capabilities_of=lambda name: setup.other_backend(name)[0].capabilities,
             **_fields(common, own["budget"], settings.writer_language, settings.format),
         ),
     )

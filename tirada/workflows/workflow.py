@@ -39,6 +39,10 @@ class Opt:
     check: Callable[[Any], None] | None = None
 
 
+def _no_other(name: str) -> Capabilities:
+    raise LookupError(name)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
     """What every workflow is told: the options that all have, checked, and what there is to work with."""
@@ -70,6 +74,9 @@ class Common:
     user: str = ""
     #: Values of the settings that its row names; absent ones are None.
     settings: Mapping[str, str | None] = field(default_factory=dict)
+    #: What the backend of that name can do, for steps with one of their own. Raises ModelError where there is none, or
+    #: it is not set up.
+    capabilities_of: Callable[[str], Capabilities] = _no_other
 
     def starting_from(self, image: str, strength: float, able: Capabilities | None = None) -> dict[str, Any]:
         """What a request needs to start from an image (a path, or "@name"), as far as the backend can.
