@@ -1,7 +1,8 @@
-"""An avatar: somebody's posts, the personality they speak of, the traits it draws, and a picture in one to three passes.
+"""An avatar: somebody's posts, the personality they speak of, its traits, and a picture in one to three passes.
 
 Posts are read while it is planned, before anything is spent, and kept in the plan, so that a resume asks nobody again.
-Invariant: a post decides which personality is chosen and nothing else; no word of it gets into a prompt or a file.
+Invariant: posts decide which personality is chosen and nothing else; but for the words that a reason names, none of
+theirs gets into a prompt or a file.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Annotated, Any
 from models.contract import Concept, Scribe
 from models.errors import Refused
 from tirada.engine.job import Composed, Item, Job, Made
-from tirada.engine.plan import Plan
+from tirada.engine.plan import PRIVATE, Plan
 from tirada.errors import UsageError
 from tirada.output.atomic import write_text
 from tirada.workflows.tokens.catalogue import Collection, Trait, load
@@ -94,12 +95,12 @@ def plan_avatar(options: AvatarOptions, common: Common) -> Plan:
         job={
             "collection": collection.name,
             "personality": chosen.code if chosen else "",
-            "posts": posts,
+            "posts": len(posts),
             "origin": origin,
             "passes": list(passes.names),
             "notes": list(passes.notes),
+            PRIVATE: {"posts": posts},
         },
-        theme=chosen.title if chosen else "",
         asks=asks,
     )
 
@@ -182,15 +183,15 @@ class Avatar(Job):
                 "secondary": personality.secondary,
                 "reason": choice.reason,
                 "chosen by": choice.by,
-                "posts": f"{len(self._job['posts'])} of {self._job['origin']}" if self._job["posts"] else "none",
+                "posts": f"{self._job['posts']} of {self._job['origin']}" if self._job["posts"] else "none",
                 **told,
             },
-            notes=notes,
+            notes=[f"{personality.title} ({personality.code}): {choice.reason}", *notes],
         )
 
     def _choose(self, scribe: Scribe | None, notes: list[str]) -> Choice:
         """Whoever can decide; where a text model will not, the words of the posts do, and a note says so."""
-        posts: Sequence[str] = self._job["posts"]
+        posts: Sequence[str] = self._job[PRIVATE]["posts"]
         rng = random.Random(f"{self._plan.seed}/personality")
         if code := self._job["personality"]:
             return requested(find_personality(self._personalities, code))
@@ -213,7 +214,7 @@ class Avatar(Job):
         facts = {PERSONALITY: choice.personality.title, **told, REASON: choice.reason, CHOSEN_BY: choice.by}
         words = {
             BASE: ("The character as it is", self._collection.prompt),
-            TRAITS: (choice.personality.title, prompt),
+            TRAITS: (choice.personality.title if names[-1] == TRAITS else "With its traits", prompt),
             REFINED: (choice.personality.title, ", ".join(part for part in (prompt, self._collection.refine) if part)),
         }
         return [

@@ -12,7 +12,6 @@ import random
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tirada.errors import UsageError
 from tirada.workflows.tokens.catalogue import Collection, Trait, space_of, suggestion
+from tirada.workflows.tokens.space import Token
 
 FILE = "personalities.toml"
 #: What a word counts, once for each post that it occurs in.
 STRONG, WEAK = 3, 1
+#: Of the fitting; by then every share of the foxes is met to a hundredth.
+ROUNDS = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,18 +73,32 @@ def own_traits(collection: Collection, personality: Personality) -> tuple[Trait,
 
 
 def draw_traits(collection: Collection, personality: Personality, rng: random.Random) -> dict[str, str]:
-    """A value for every trait, by the personality's own odds.
-
-    An optional trait stays at its default with the odds of the catalogue; the other values that the personality has
-    come as often, beside each other, as their tiers say. What the constraints forbid is left out of the draw, and the
-    rest keeps its proportions; so any draw is allowed, and none is tried again.
-    """
+    """A value for every trait, by the personality's own odds; none is ever drawn twice to get an allowed one."""
     traits = own_traits(collection, personality)
-    shares = [list(trait.shares().values()) for trait in traits]
-    tokens = list(space_of(traits, collection.rules))
-    weights = [prod(shares[at][value] for at, value in enumerate(token)) for token in tokens]
+    tokens, weights = odds_of(traits, collection)
     (token,) = rng.choices(tokens, weights)
     return {trait.name: trait.names[value] for trait, value in zip(traits, token, strict=True)}
+
+
+def odds_of(traits: Sequence[Trait], collection: Collection) -> tuple[list[Token], list[float]]:
+    """The tokens that the constraints allow, by the positions of their values, and how often each comes.
+
+    An optional trait stays at its default with the odds of the catalogue, and its other values share the rest by their
+    tiers. The weights are the product of these shares, brought by iterative proportional fitting (Deming and Stephan,
+    1940) to where each value comes as often as its share says, or as near to it as the constraints allow: a helmet that
+    forces a suit is then no rarer for it.
+    """
+    import numpy as np
+
+    tokens = list(space_of(tuple(traits), collection.rules))
+    columns = np.array(tokens, dtype=np.intp).T
+    targets = [np.array(list(trait.shares().values())) for trait in traits]
+    weights = np.prod([target[column] for target, column in zip(targets, columns, strict=True)], axis=0)
+    for _ in range(ROUNDS):
+        for target, column in zip(targets, columns, strict=True):
+            now = np.bincount(column, weights, minlength=len(target))
+            weights = weights * np.divide(target, now, out=np.zeros_like(target), where=now > 0)[column]
+    return tokens, [float(weight) for weight in weights]
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------
