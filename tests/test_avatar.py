@@ -13,11 +13,14 @@ import pytest
 from PIL import Image
 
 from models.backends.draft import DraftBackend
+from models.contract import ImageRequest
+from models.errors import UnsupportedRequest
 from tests.cli_tools import ROOT, TINY, Result, Tirada, info_of
 from tests.servers.base import Fault
 from tests.servers.openai_api import OpenAIServer
 from tests.servers.sd_webui import SdWebui
 from tests.servers.social import Account, BlueskyServer, MastodonServer, SocialServer, XServer
+from tests.servers.stability_api import StabilityServer
 from tirada.workflows.tokens.catalogue import load
 from tirada.workflows.tokens.personalities import find_personality, load_personalities
 
@@ -332,12 +335,43 @@ def test_a_backend_that_starts_from_no_image_says_so(tirada: Tirada, monkeypatch
     monkeypatch.setattr(DraftBackend, "capabilities", unable)
     done = tirada("avatar", "--personality", "no1", *SMALL)
     assert [one["name"] for one in avatar_of(done)["passes"]] == ["traits"]
-    assert "starts from no image: the character is made from words alone" in done.err
+    assert "starts from no image. The character is made from words alone." in done.err
     Image.new("RGB", (64, 64)).save("fox.png")
     based = tirada("avatar", "--base", "fox.png", *SMALL)
-    assert (based.code, "leave --base out" in based.err) == (2, True)
+    assert (based.code, "--base fox.png cannot be used: Backend 'draft' starts from no image" in based.err) == (2, True)
     refined = tirada("avatar", "--refine", "draft", *SMALL)
-    assert (refined.code, "cannot refine one" in refined.err) == (2, True)
+    assert (refined.code, "--refine draft cannot be used: Backend 'draft'" in refined.err) == (2, True)
+
+
+def test_a_model_that_starts_from_no_image_says_so(tirada: Tirada, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its backend has others that do."""
+    with StabilityServer() as server:
+        monkeypatch.setenv("STABILITY_API_KEY", server.key)
+        monkeypatch.setenv("STABILITY_BASE_URL", server.url)
+        done = tirada("avatar", "--personality", "no1", "--stability", "--yes")
+        assert [one["name"] for one in avatar_of(done)["passes"]] == ["traits"]
+        assert "sd3.5-medium" in done.err and "made from words alone" in done.err
+        able = tirada("avatar", "--personality", "no1", "--stability", "--model", "sd3.5-medium", "--yes")
+        assert [one["name"] for one in avatar_of(able)["passes"]] == ["base", "traits"]
+        refused = tirada("avatar", *SMALL, "--refine", "stability")
+        assert (refused.code, "--refine stability cannot be used" in refused.err) == (2, True)
+        dry = tirada("avatar", *SMALL, "--refine", "stability", "--refine-model", "sd3.5-medium", "--dry-run", "--json")
+        assert (dry.code, dry.json["images"]) == (0, 3)
+
+
+def test_a_model_that_only_keeps_to_references_gets_one(tirada: Tirada, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FLUX over its service has no start image; FLUX.2 on one's own machine has none either, where other models do."""
+    monkeypatch.setenv("BFL_API_KEY", "a-key-of-the-test")
+    dry = tirada("avatar", *SMALL, "--refine", "flux-api", "--dry-run", "--json")
+    assert (dry.code, dry.json["images"]) == (0, 3), dry.err
+
+    def object_to(self: DraftBackend, request: ImageRequest) -> None:
+        if request.init_image is not None:
+            raise UnsupportedRequest("FLUX.2 does not start from an image.")
+
+    monkeypatch.setattr(DraftBackend, "check", object_to)
+    done = tirada("avatar", "--personality", "no1", *SMALL)
+    assert info_of(done.folders[0])["job"]["steps"][1]["request"] == {"references": ["@base"]}
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------------------

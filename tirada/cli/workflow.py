@@ -208,6 +208,7 @@ def _run(
             gpt=gpt,
             settings={name: settings.value(name) for name in row.settings},
             capabilities_of=lambda name: setup.other_backend(name)[0].capabilities,
+            objection=setup.samples.objection,
             **_fields(common, own["budget"], settings.writer_language, settings.format),
         ),
     )

@@ -58,10 +58,11 @@ def passes_of(
         common = replace(common, request={name: it for name, it in common.request.items() if name != "loras"})
     file = _file_of(base, collection)
     start = common.starting_from(f"@{BASE}" if file is None else str(file), collection.strength)
-    if not start:
+    if why := _objection(common, start):
         if base is not None:
-            raise UsageError(f"Backend {common.backend!r} starts from no image: leave --base out, or choose another.")
-        notes.append(f"Backend {common.backend!r} starts from no image: the character is made from words alone.")
+            raise UsageError(f"--base {base} cannot be used: {why}")
+        notes.append(f"{why} The character is made from words alone.")
+        start = {}
     elif file is None:
         steps.append({"images": 1})
         names.append(BASE)
@@ -82,11 +83,19 @@ def _file_of(base: Path | None, collection: Collection) -> Path | None:
     return file.resolve()
 
 
-def _refined(common: Common, collection: Collection, wanted: Refinement, loras: Sequence[Any]) -> dict[str, Any]:
-    able = common.capabilities_of(wanted.backend)
-    start = replace(common, strength=wanted.strength).starting_from(f"@{TRAITS}", collection.refine_strength, able)
+def _objection(common: Common, start: Mapping[str, Any], *, backend: str = "", model: str | None = None) -> str:
+    """Why nothing can start from an image there, as a sentence; "" where it can."""
     if not start:
-        raise UsageError(f"Backend {wanted.backend!r} starts from no image, so it cannot refine one; choose another.")
+        return f"Backend {backend or common.backend!r} starts from no image."
+    return common.objection_to(start, backend=backend, model=model)
+
+
+def _refined(common: Common, collection: Collection, wanted: Refinement, loras: Sequence[Any]) -> dict[str, Any]:
+    start = replace(common, strength=wanted.strength).starting_from(
+        f"@{TRAITS}", collection.refine_strength, backend=wanted.backend, model=wanted.model
+    )
+    if why := _objection(common, start, backend=wanted.backend, model=wanted.model):
+        raise UsageError(f"--refine {wanted.backend} cannot be used: {why}")
     request = dict(start)
     if model := wanted.model or (common.model if wanted.backend == common.backend else None):
         request["model"] = model
