@@ -15,7 +15,7 @@ from tirada.errors import NotFound, UsageError
 from tirada.sources.network import INSTEAD, Network, Said
 from tirada.sources.posts import POSTS_MAX, Posts, keep, without_mark_up
 
-_ACCOUNT = re.compile(r"@?(\w(?:[\w.-]*\w)?)@((?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63})", re.I)
+_ACCOUNT = re.compile(r"@?(\w(?:[\w.-]*\w)?)@((?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{1,62})", re.I)
 _PROFILE = re.compile(r"https?://([^/@\s]+)/@(\w[\w.-]*)/?")
 
 
