@@ -252,7 +252,7 @@ def test_names_that_are_none() -> None:
         bluesky.handle_of("@ada")
     with pytest.raises(UsageError, match="no Bluesky handle"):
         bluesky.handle_of("ada lovelace!")
-    for typed in ("ada", "@ada", "ada@localhost", "ada@", "a b@c.example", "ada@social.example/x?y", "ada@10.0.0.10", "ada@1.2.3.4:80"):
+    for typed in ("ada", "@ada", "ada@localhost", "ada@", "a b@c.example", "ada@social.example/x?y", "ada@10.0.0.10"):
         with pytest.raises(UsageError, match="looks like user@host"):
             mastodon.account_of(typed)
     for typed in ("", "ada lovelace", "a" * 16, "ada/../b"):
