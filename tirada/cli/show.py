@@ -57,6 +57,9 @@ def command(
     if json:
         console.result_json(facts)
         return
+    if "plan" in facts:
+        # What a job is made from may be pages long; --json has it all.
+        facts["plan"] = {key: value for key, value in facts["plan"].items() if key not in ("job", "steps", "asks")}
     if "made_by" in facts:
         made = [(f"{one['backend']} {one['model']}", one["images"]) for one in facts["made_by"]]
         facts["made_by"] = [f"{who.strip()}: {counted(number, 'image')}" for who, number in made]
