@@ -81,7 +81,11 @@ def test_a_sparse_prompt_is_written_out(tirada: Tirada) -> None:
     }
     assert "gibberish on screens" in told["brief"]["negative"]
     assert told["copy"] == {"lettered": False, "area": "the upper quarter of the picture"}
-    assert info["title"] == WISH and {"smartphone", "technology", "professional"} <= set(info["metatags"])
+    assert (
+        info["title"] == WISH
+        and info["writer"] == "composer"
+        and {"smartphone", "technology", "professional"} <= set(info["metatags"])
+    )
     assert info["brief"]["cta"] == "Shop now"
 
 

@@ -122,7 +122,7 @@ def test_a_larger_picture_is_scaled_once(tirada: Tirada) -> None:
     assert campaign_of(done.folders[0])["base_image"]["scale"] == "0.25"
 
 
-def test_a_product_survives_the_end_of_its_sitting_and_the_loss_of_its_file(tirada: Tirada, openai: OpenAIServer) -> None:
+def test_a_product_survives_its_sitting_and_its_file(tirada: Tirada, openai: OpenAIServer) -> None:
     base = speckled()
     base.save("base.png")
     mask_of(BOX).save("mask.png")
@@ -133,6 +133,8 @@ def test_a_product_survives_the_end_of_its_sitting_and_the_loss_of_its_file(tira
     Path("mask.png").unlink()
     again = tirada("resume", "--budget", "1", "--json")
     assert (again.code, again.json["done"]) == (0, 2), again.err
+    forms = [one.json for one in openai.requests if one.path.endswith("/images/edits")]
+    assert len(forms) == 2 and all({"image", "mask"} <= {*form} or {"image[]", "mask"} <= {*form} for form in forms)
     for file in made(Path(again.json["folders"][0])):
         assert np.array_equal(within(pixels(file)), within(pixels(base)))
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Enrich = Literal["auto", "always", "never"]
 VARIANTS_MAX = 60
-#: Below this scale, or share of the picture's sides, a product is small enough to be told about.
+#: A base image that fills less of both sides than this is small enough to be told about.
 SMALL = 0.4
 #: From this share of a product on, it is told that something of the background's colour was kept with it.
 ENCLOSED = 0.01
@@ -99,7 +99,6 @@ def plan_campaign(options: CampaignOptions, common: Common) -> Plan:
         size=size,
         steps=[{"images": options.variants}],
         job=job,
-        theme=prompt,
         asks=_asks(enriched and common.gpt, options.variants),
         request={**(base.request if base else {}), **_settings(industry, style, common)},
     )
@@ -175,8 +174,8 @@ def _notes(options: CampaignOptions, industry: Industry, common: Common, base: B
         )
     if base is not None and base.product and base.share < SMALL:
         notes.append(
-            f"The base image covers {base.share:.0%} of the picture's longer fit: it is never enlarged. "
-            "A larger base image, or a smaller --size, shows more of the product."
+            f"The base image fills {base.share:.0%} of a side at most: where its product is kept, it is never "
+            "enlarged. A larger base image, or a smaller --size, shows the product larger."
         )
     return notes
 
@@ -197,42 +196,43 @@ class Campaign(Job):
     def compose(self, scribe: Scribe | None) -> Composed:
         industry = catalog.load_industry(self._data, self._job["industry"])
         style = catalog.load_style(self._data, self._job["style"]) if self._job["style"] else None
-        scenes, author = self._scenes(industry, style, scribe)
+        scenes = self._scenes(industry, style, scribe)
+        writer = ("composer" if scribe is None else "gpt") if self._job["enriched"] else ""
         wish, digits = self._wish, len(str(self._wish.variants))
         items = [
             Item(
                 name=f"variant-{number:0{digits}}",
                 title=scene.title,
                 prompt=scene.prompt,
-                facts={**scene.facts, "written by": author},
+                facts=scene.facts,
             )
             for number, scene in enumerate(scenes, 1)
         ]
         shown = style.title if style else "as the prompt says"
         concept = Concept(
-            title=_shortened(wish.prompt, TITLE_MAX),
+            title=_shortened(wish.prompt[:1].upper() + wish.prompt[1:], TITLE_MAX),
             description=_shortened(f"Marketing images, {industry.title.lower()}, {shown.lower()}: {wish.prompt}", 400),
             metatags=_tags(wish.prompt, industry, style),
             prompt=wish.prompt,
             negative=prompts.negative_of(wish, industry, style),
-            writer="campaign" if scribe is None or not self._job["enriched"] else "gpt",
-            model=scribe.model if scribe is not None and self._job["enriched"] else "",
+            writer=writer,
+            model=scribe.model if writer == "gpt" and scribe is not None else "",
         )
-        brief = {"industry": industry.title, "style": shown, "enrichment": self._why(author), **self._steering()}
+        brief = {"industry": industry.title, "style": shown, "enrichment": self._why(concept), **self._steering()}
         return Composed(concept=concept, items=items, brief=brief, notes=self._job["notes"])
 
-    def _scenes(self, industry: Industry, style: Style | None, scribe: Scribe | None) -> tuple[list[Scene], str]:
-        """The variants, and who wrote them."""
+    def _scenes(self, industry: Industry, style: Style | None, scribe: Scribe | None) -> list[Scene]:
         if not self._job["enriched"]:
-            return prompts.as_written(self._wish, style), "the user"
+            return prompts.as_written(self._wish, style)
         if scribe is None:
-            return prompts.dealt(self._wish, industry, style, self._plan.seed), f"the lists of {industry.title}"
+            return prompts.dealt(self._wish, industry, style, self._plan.seed)
         from tirada.workflows.marketing.scenes import written
 
-        return written(self._wish, industry, style, scribe, self._plan.language), scribe.model
+        return written(self._wish, industry, style, scribe, self._plan.language)
 
-    def _why(self, author: str) -> str:
+    def _why(self, concept: Concept) -> str:
         """Whether the prompt was written out, and why."""
+        author = concept.model or "the lists of its industry"
         done = f"written out by {author}" if self._job["enriched"] else "left as it was written"
         if self._job["enrich"] != "auto":
             return f"{done}, as --enrich {self._job['enrich']} says"
@@ -261,7 +261,6 @@ class Campaign(Job):
 
     def finish(self, folder: Path, concept: Concept, made: Sequence[Made]) -> None:
         """``campaign.json``: the brief as it was understood, and every variant with its prompt and file."""
-        author = next((one.facts["written by"] for one in made if "written by" in one.facts), "")
         lettered = self._job["lettering"]
         has_copy = bool(self._job["brand"] or self._job["cta"])
         request = self._plan.request
@@ -275,7 +274,11 @@ class Campaign(Job):
                 **{name: self._job[name] for name in ("brand", "tone", "goal", "cta")},
                 "negative": self._plan.request_for(concept)["negative"],
             },
-            "enrichment": {"used": self._job["enriched"], "by": author, "why": self._why(author)},
+            "enrichment": {
+                "used": self._job["enriched"],
+                "by": concept.model or concept.writer,
+                "why": self._why(concept),
+            },
             "copy": {
                 "lettered": lettered,
                 "area": COPY_AREA[self._wish.shape] if has_copy else "",
@@ -304,7 +307,7 @@ def _told(one: Made) -> dict[str, Any]:
         "prompt": one.item.prompt,
         "seed": one.seed,
         "model": one.model,
-        "facts": {name: text for name, text in one.facts.items() if name != "written by"},
+        "facts": dict(one.facts),
     }
     return {**found, "error": one.error} if one.error else found
 
