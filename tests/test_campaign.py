@@ -6,7 +6,9 @@ import base64
 import io
 import json
 import re
-from collections.abc import Iterator
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 from PIL import Image
 
 from models.contract import Capabilities
-from tests.cli_tools import TINY, Tirada, info_of
+from tests.cli_tools import TINY, Tirada, endpoint, info_of
 from tests.sdapi_tools import work
 from tests.servers.openai_api import OpenAIServer
 from tests.servers.raw_host import RawHost, moved, reply
@@ -272,6 +274,40 @@ def test_the_base_image_is_not_needed_again(tirada: Tirada, openai: OpenAIServer
     again = tirada("resume", "--budget", "5", "--json")
     assert (again.code, again.json["done"], openai.billed) == (0, 4, 4), again.err
     assert len(campaign_of(Path(again.json["folders"][0]))["variants"]) == 4
+
+
+class Halting(OpenAIServer):
+    """Lets a few images go, and keeps the next one waiting."""
+
+    def __init__(self, images: int) -> None:
+        super().__init__()
+        self.left, self.reached, self.go_on = images, threading.Event(), threading.Event()
+
+    def answer(self, method: str, path: str, headers: Any, payload: Any) -> Any:
+        if path.endswith("/images/edits"):
+            self.left -= 1
+            if self.left < 0:
+                self.reached.set()
+                assert self.go_on.wait(60)
+        return super().answer(method, path, headers, payload)
+
+
+def test_killed_half_way_it_goes_on(start_tirada: Callable[..., subprocess.Popen[str]], tirada: Tirada) -> None:
+    base = striped("base.png")
+    with Halting(2) as server:
+        settings = {**endpoint(server), "IMAGES_IN_FLIGHT": "1"}
+        options = ("--dalle", "--writer", "composer", "--base-image", base, *SMALL, "--yes")
+        process = start_tirada("campaign", WISH, *options, **settings)
+        assert server.reached.wait(60)
+        process.kill()
+        process.wait()
+        Path(base).unlink()
+        server.go_on.set()
+        again = tirada("resume", "--json", **settings)
+        assert again.code == 0, again.err
+    told = campaign_of(Path(again.json["folders"][0]))
+    assert [one["state"] for one in told["variants"]] == ["done"] * 4
+    assert len({one["prompt"] for one in told["variants"]}) == 4
 
 
 def test_a_url_is_fetched_once_and_kept(tirada: Tirada, monkeypatch: pytest.MonkeyPatch) -> None:
