@@ -263,6 +263,7 @@ def test_without_a_shape_the_base_image_decides(tirada: Tirada) -> None:
         "campaign", WISH, "--base-image", striped("wide.png", (320, 180)), "--variants", "1", "--dry-run", "--json"
     )
     assert done.json["size"] == "1792x1008", done.out
+    assert not Path("output").exists(), "a dry run writes nothing"
 
 
 def test_the_base_image_is_not_needed_again(tirada: Tirada, openai: OpenAIServer) -> None:

@@ -187,6 +187,8 @@ def test_a_backend_without_start_images_renders_the_scene(tirada: Tirada, monkey
         options = ("--base-image", "base.png", *KEEP, "--size", "320x256", "--yes")
         done = tirada("campaign", "a red box on a marble table", "--flux-api", *options, **settings)
         assert done.code == 0, done.err
+        kept = tirada("campaign", "a red box", "--flux-api", *options, "--enrich", "never", **settings)
+        assert kept.code == 0 and "is rendered behind the product too" in kept.err
     (folder,) = done.folders
     told = campaign_of(folder)
     assert told["variants"][0]["prompt"].startswith("An empty scene for a product photograph on a marble table, with")

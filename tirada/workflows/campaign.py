@@ -92,7 +92,7 @@ def plan_campaign(options: CampaignOptions, common: Common) -> Plan:
         "base": base.facts if base else {},
         "product": base.product if base else "",
         "backdrop": base.backdrop if base else False,
-        "notes": _notes(options, industry, common, base),
+        "notes": _notes(options, industry, common, base) + _warnings(base, enriched),
     }
     return common.plan(
         "campaign",
@@ -178,6 +178,12 @@ def _notes(options: CampaignOptions, industry: Industry, common: Common, base: B
             "enlarged. A larger base image, or a smaller --size, shows the product larger."
         )
     return notes
+
+
+def _warnings(base: BaseImage | None, enriched: bool) -> list[str]:
+    if base is None or not base.backdrop or enriched:
+        return []
+    return ["The prompt is left as it was written: what it says of the product is rendered behind the product too."]
 
 
 # --- the job ----------------------------------------------------------------------------------------------------------

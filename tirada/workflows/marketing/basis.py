@@ -6,7 +6,7 @@ Invariant: every file named here lies under the run's output folder.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ def prepare_base(
     """
     if not source:
         return None
-    from tirada.workflows.marketing.inputs import decoded, read_file, take_in
+    from tirada.workflows.marketing.inputs import decoded, read_file, room_for, take_in
 
     able = common.capabilities
     if not keep and not able.init_image and not able.references:
@@ -59,6 +59,7 @@ def prepare_base(
             f"Backend {common.backend!r} starts from no image. Use another one (see `backends`), or --keep-product, "
             "which lays the base image's product over what is rendered."
         )
+    common = replace(common, output=room_for(common.output, dry_run=common.dry_run))
     kept = take_in(source, common.output)
     base = decoded(read_file(kept), repr(source))
     size = common.size or SHAPES[shape or shape_of(*base.size)]

@@ -6,8 +6,11 @@ without the network, and when the user's file has changed or gone.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import io
+import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +25,15 @@ if TYPE_CHECKING:
 
 FOLDER = Path(".tirada") / "inputs"
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError)
+
+
+def room_for(output: Path, *, dry_run: bool) -> Path:
+    """The folder to keep pictures under: the output folder, or for a dry run one that is gone when the program ends."""
+    if not dry_run:
+        return output
+    folder = Path(tempfile.mkdtemp(prefix="tirada-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def take_in(source: str, output: Path) -> Path:
