@@ -32,8 +32,8 @@ Enrich = Literal["auto", "always", "never"]
 VARIANTS_MAX = 60
 #: A base image that fills less of both sides than this is small enough to be told about.
 SMALL = 0.4
-#: From this share of a product on, it is told that something of the background's colour was kept with it.
-ENCLOSED = 0.01
+#: From this share of a product on, it is told that something like the background was kept with it.
+DOUBTFUL = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,10 +167,10 @@ def _notes(options: CampaignOptions, industry: Industry, common: Common, base: B
         notes.append(
             f"Backend {common.backend!r} takes no start image: it renders a scene, and the product is laid over it."
         )
-    if base is not None and base.enclosed >= ENCLOSED:
+    if base is not None and base.doubtful >= DOUBTFUL:
         notes.append(
-            f"{base.enclosed:.0%} of the product has the background's colour. It was kept; if one looks through it "
-            "there, as through a handle, give --mask."
+            f"{base.doubtful:.0%} of the product nearly has its background's colour. It was kept; if that is "
+            "background, as in the hole of a handle, give --mask."
         )
     if base is not None and base.product and base.share < SMALL:
         notes.append(

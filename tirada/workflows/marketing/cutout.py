@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
     Floats = NDArray[np.float32]
 
-#: Distance in RGB (0 to 441) up to which a pixel is of the background's colour.
-TOLERANCE = 32.0
+#: Distance in RGB (0 to 441) up to which a pixel may be of the background's colour, and up to which it is at least. In
+#: between, the noise at the border decides: a clean background leaves even a cream label on white to the product.
+TOLERANCE, TOLERANCE_LEAST = 32.0, 10.0
+#: Pixels up to which an area of nearly the background's colour, at the product's edge, is a trace of compression.
+SEAM = 8
 #: Share of the border that must be of one colour: the product may touch it here and there.
 BORDER_SHARE = 0.8
 #: A product has at least this share of the picture, and at most.
@@ -44,8 +47,8 @@ class CutOut:
     image: Image
     #: "mask", "transparency" or "background #rrggbb".
     by: str
-    #: Share of the product that has the background's colour: a label, or something one looks through.
-    enclosed: float = 0.0
+    #: Share of the product that nearly has the background's colour: a label, or something one looks through.
+    doubtful: float = 0.0
 
 
 def cut_out(picture: Image, mask: Image | None = None) -> CutOut:
@@ -96,21 +99,37 @@ def _from_colour(pixels: NDArray[np.uint8]) -> CutOut:
             f"The product cannot be told from its background: only {even:.0%} of the picture's border is near one "
             f"colour ({name}). {ADVICE}"
         )
-    like = _distance(pixels, colour) <= TOLERANCE
+    distance = _distance(pixels, colour)
+    like = distance <= _tolerance(distance)
     outer = np.zeros_like(like)
     outer[[0, -1]], outer[:, [0, -1]] = like[[0, -1]], like[:, [0, -1]]
-    product = ~_reached(outer, like)
+    around = _reached(outer, like)
+    # Compression leaves a seam of paler and darker pixels along every edge: it goes, and what is wider stays.
+    near = ~around & (distance <= TOLERANCE)
+    wide = _opened(near, SEAM // 2)
+    product = ~_reached(around, around | (near & ~wide))
     # Specks of noise have no core; what has one is kept whole.
-    product = _reached(~_grown(~product, 2), product)
+    product = _reached(_opened(product, 2), product)
     share = float(product.mean())
     if not PRODUCT_MIN <= share <= PRODUCT_MAX:
         raise UsageError(
             f"The product cannot be told from its background ({name}): {share:.1%} of the picture would be left. "
             f"{ADVICE}"
         )
-    colours, alpha = _unmixed(pixels, product, colour)
-    enclosed = float((product & _reached(~_grown(~like, 4), like)).sum()) / float(product.sum())
-    return CutOut(_finished(colours, alpha), f"background {name}", enclosed)
+    colours, alpha = _unmixed(pixels, product, wide, colour)
+    doubtful = float((product & wide).sum()) / float(product.sum())
+    return CutOut(_finished(colours, alpha), f"background {name}", doubtful)
+
+
+def _tolerance(distance: Floats) -> float:
+    """How far from the background's colour its pixels are, by those at the border."""
+    import numpy as np
+
+    border = np.concatenate(
+        [distance[:2].ravel(), distance[-2:].ravel(), distance[:, :2].ravel(), distance[:, -2:].ravel()]
+    )
+    noise = float(np.quantile(border[border <= TOLERANCE], 0.99))
+    return min(max(TOLERANCE_LEAST, 1.5 * noise), TOLERANCE)
 
 
 def border_colour(pixels: NDArray[np.uint8]) -> tuple[Floats, float]:
@@ -166,10 +185,18 @@ def _grown(flags: Flags, steps: int) -> Flags:
     return flags
 
 
+def _opened(flags: Flags, steps: int) -> Flags:
+    """Without what is too narrow for a square of 2 x steps + 1 pixels."""
+    return _grown(~_grown(~flags, steps), steps)
+
+
 def _unmixed(
-    pixels: NDArray[np.uint8], product: Flags, background: Floats
+    pixels: NDArray[np.uint8], product: Flags, pale: Flags, background: Floats
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Colours and alpha, where mixed pixels of the two outermost layers, and just outside, are taken apart."""
+    """Colours and alpha, where mixed pixels of the two outermost layers, and just outside, are taken apart.
+
+    What is ``pale`` is nearly of the background's colour, and no mixture.
+    """
     import numpy as np
 
     first = product & _grown(~product, 1)
@@ -184,7 +211,7 @@ def _unmixed(
     mixed = known & (share < PURE) & (rest < 12 + 0.25 * np.sqrt(length)) & (length > 2 * TOLERANCE**2)
     # Just outside lie those with so little of the product that they passed for background.
     outer = _grown(product, 1) & ~product
-    mixed &= first | outer | (second & _grown(first & mixed, 1))
+    mixed &= ~pale & (first | outer | (second & _grown(first & mixed, 1)))
     colours, alpha = pixels.copy(), np.where(product, 255, 0).astype(np.uint8)
     colours[mixed] = np.clip(np.rint(near[mixed]), 0, 255).astype(np.uint8)
     alpha[mixed] = np.clip(np.rint(share[mixed] * 255), 0, 254).astype(np.uint8)
