@@ -6,6 +6,7 @@ user's files.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Mapping, Sequence
@@ -89,6 +90,7 @@ def plan_campaign(options: CampaignOptions, common: Common) -> Plan:
         "enrich": options.enrich,
         "enriched": enriched,
         "no_negative": not common.capabilities.negative,
+        "trigger": industry.lora.trigger if industry.lora and "loras" in common.capabilities.settings else "",
         "base": base.facts if base else {},
         "product": base.product if base else "",
         "backdrop": base.backdrop if base else False,
@@ -196,8 +198,7 @@ class Campaign(Job):
         self._plan = plan
         self._data = data
         self._job = plan.job
-        names = ("prompt", "variants", "shape", "brand", "tone", "goal", "cta", "lettering", "backdrop", "no_negative")
-        self._wish = Wish(**{name: plan.job[name] for name in names})
+        self._wish = Wish(**{field.name: plan.job[field.name] for field in dataclasses.fields(Wish)})
 
     def compose(self, scribe: Scribe | None) -> Composed:
         industry = catalog.load_industry(self._data, self._job["industry"])
