@@ -22,10 +22,11 @@ OF_AGE = 18
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A part of a sentence, and the names of the age groups it is for; none = all."""
+    """A part of a sentence, the names of the age groups it is for (none = all), and places where it may be."""
 
     text: str
     ages: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
 
     def suits(self, age: AgeGroup | None) -> bool:
         return not self.ages or (age is not None and age.name in self.ages)

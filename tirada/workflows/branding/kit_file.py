@@ -25,6 +25,7 @@ _KIT_KEYS = (
 )
 _PRODUCT_KEYS = ("people", "subjects", "scenes", "attributes", "colours", "places", "lights", "styles", "tags")
 _AGE_KEYS = ("name", "from", "to", "male", "female", "anyone", "looks")
+_PHRASE_KEYS = ("text", "ages", "places")
 _RULE_KEYS = ("name", "products", "prompt", "negative", "words")
 
 
@@ -96,13 +97,15 @@ class _Table:
         return tuple(found)
 
     def tables(self, key: str, keys: Sequence[str]) -> list[_Table]:
-        entries = self.listed(key)
-        return [_Table(entry, f"{self.path(key)}[{n}]", self._faults, keys) for n, entry in enumerate(entries, start=1)]
+        return [self.inside(f"{key}[{n}]", entry, keys) for n, entry in enumerate(self.listed(key), start=1)]
 
     def named(self, key: str, keys: Sequence[str] | None = None) -> dict[str, _Table]:
         """The tables inside a table, by their names."""
         inside = self.get(key, dict, "a table", {}) or {}
-        return {name: _Table(table, f"{self.path(key)}.{name}", self._faults, keys) for name, table in inside.items()}
+        return {name: self.inside(f"{key}.{name}", table, keys) for name, table in inside.items()}
+
+    def inside(self, key: str, data: Any, keys: Sequence[str] | None) -> _Table:
+        return _Table(data, self.path(key), self._faults, keys)
 
 
 def _clean(text: str) -> str:
@@ -232,17 +235,21 @@ def _products(top: _Table, ages: Sequence[AgeGroup]) -> dict[str, Product]:
 
 
 def _phrases(table: _Table, key: str, ages: Sequence[AgeGroup], *, needed: bool = False) -> tuple[Phrase, ...]:
-    """Texts, or tables of a text and the groups it is for."""
+    """Texts, or tables of a text and what it goes with."""
     known = [group.name for group in ages]
     found = []
     for number, entry in enumerate(table.listed(key, needed=needed), start=1):
-        text, meant = (entry.get("text"), entry.get("ages", [])) if isinstance(entry, dict) else (entry, [])
-        if not isinstance(text, str) or not text.strip() or not isinstance(meant, list):
-            table.fault(key, f'entry {number} must be a text, or {{ text = "...", ages = ["..."] }}')
+        if isinstance(entry, dict):
+            own = table.inside(f"{key}[{number}]", entry, _PHRASE_KEYS)
+            phrase = Phrase(own.text("text"), own.texts("ages"), own.texts("places"))
+        elif isinstance(entry, str) and entry.strip():
+            phrase = Phrase(_clean(entry))
+        else:
+            table.fault(key, f'entry {number} must be a text, or {{ text = "...", ages = ["..."], places = ["..."] }}')
             continue
-        for name in (name for name in meant if name not in known):
-            table.fault(key, f"entry {number}: there is no age group {name!r}. {_or_none(str(name), known)}")
-        found.append(Phrase(_clean(text), tuple(map(str, meant))))
+        for name in (name for name in phrase.ages if name not in known):
+            table.fault(key, f"entry {number}: there is no age group {name!r}. {_or_none(name, known)}")
+        found.append(phrase)
     return tuple(found)
 
 
