@@ -38,7 +38,13 @@ class WorkflowRow:
     settings: tuple[str, ...] = ()
 
 
-WORKFLOWS: tuple[WorkflowRow, ...] = ()
+WORKFLOWS: tuple[WorkflowRow, ...] = (
+    WorkflowRow(
+        name="brand",
+        summary="Images of a brand's products in its colours, measured.",
+        target="tirada.workflows.brand:BRAND",
+    ),
+)
 
 
 def names() -> list[str]:
