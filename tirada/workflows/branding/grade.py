@@ -37,7 +37,7 @@ FAR, ON_GREY, ON_SKIN = 0.5, 0.35, 0.15
 #: Chroma from which a colour is no grey.
 COLOURED = 18.0
 #: The middle of the colours of skin and their spread: hue in degrees, chroma.
-SKIN_HUE, SKIN_HUE_SPREAD, SKIN_CHROMA, SKIN_CHROMA_SPREAD = 52.0, 18.0, 24.0, 14.0
+SKIN_HUE, SKIN_HUE_SPREAD, SKIN_CHROMA, SKIN_CHROMA_SPREAD = 55.0, 26.0, 30.0, 20.0
 #: Points of a channel at which the formula is worked out; between them colours are interpolated.
 GRID = 33
 

@@ -120,7 +120,8 @@ class BrandJob(Job):
     def measure(self, picture: Image, item: Item) -> Mapping[str, str]:
         from tirada.workflows.branding.palette import measure
 
-        return tries.facts_of(measure(picture, self._hexes), self._palette, picture.info.pop(_BEFORE, None))
+        facts = tries.facts_of(measure(picture, self._hexes), self._palette, picture.info.pop(_BEFORE, None))
+        return facts | self._goal.verdict(facts)
 
     def more(self, concept: Concept, made: Sequence[Made]) -> Sequence[Item]:
         return tries.more(self._goal, self._palette, made)

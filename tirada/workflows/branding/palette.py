@@ -3,7 +3,7 @@
 A pixel is near where its CIEDE2000 difference to the nearest colour is at most ``NEAR``. Pixels that are more
 transparent than opaque are left out. Colours are looked up in a table of 64 x 64 x 64 cells, worked out once for a
 palette: a cell counts as the colour in its middle, less than two steps of 255 from any other in it. That shifts the
-difference of a pixel by 0.2 on average, and by 5.5 at most (next to grey, where the formula turns on the hue), up as
+difference of a pixel by 0.2 on average, and by less than 6 (next to grey, where the formula turns on the hue), up as
 often as down, so that hardly any of it is left in the figures of a picture; a test bounds all three.
 
 Invariant: measuring changes nothing; the same pixels and palette give the same figures on any machine.

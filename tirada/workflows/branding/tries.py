@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tirada.workflows.branding.palette import Fit
 
 #: The names of facts.
-SHARE, MEAN, EACH = "palette", "mean_delta_e", "colours"
+SHARE, MEAN, EACH, FITS = "palette", "mean_delta_e", "colours", "fits"
 SHARE_BEFORE, MEAN_BEFORE = "palette_before", "mean_delta_e_before"
 NOTHING = "no opaque pixel"
 #: Between the name of an image and the number of its try.
@@ -37,6 +37,12 @@ class Goal:
         """Does what was measured come up to it?"""
         share = share_of(facts)
         return share is not None and round(share * 1000) >= math.ceil(self.least * 1000 - 1e-6)
+
+    def verdict(self, facts: Mapping[str, str]) -> dict[str, str]:
+        """The same as a fact, where there is a goal."""
+        if not self.least:
+            return {}
+        return {FITS: "yes" if self.reached(facts) else f"no, {self.least:.1%} wanted".replace("%", " %")}
 
 
 def facts_of(fit: Fit | None, palette: Mapping[str, str], before: Fit | None = None) -> dict[str, str]:

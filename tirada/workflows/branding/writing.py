@@ -57,12 +57,11 @@ def rules_for(kit: Kit, product: Product, language: str) -> str:
         f"- scene: one sentence in English, {SCENE_MIN} to {SCENE_MAX} characters, for an image model: subject first,"
         " then what it does, where it is, and one telling detail. Only what can be seen, all of it at one moment.",
         "  Say nothing of style, camera or colours, and of light only where the wish does: those are added to it.",
-        f"- title: at most {TITLE_MAX} characters. description: {DESCRIPTION_MIN} to {DESCRIPTION_MAX} characters, for"
-        f" a catalogue. metatags: {TAGS_MIN} to {TAGS_MAX} search words.",
-        f"Title, description and metatags are in {name_of(language)}. No brands, no artists, no real people.",
+        f"- title, description and metatags for a catalogue, in {name_of(language)}.",
+        "No brands, no artists, no real people.",
     ]
     if never:
-        lines += ["", "The brand never shows:", *never]
+        lines += ["", "Rules of the brand:", *never]
     return "\n".join(lines)
 
 
@@ -83,10 +82,11 @@ def shape_of(kit: Kit, product: Product, language: str, forbidden: ForbiddenName
     from pydantic import BaseModel, Field, model_validator
 
     class BrandScene(BaseModel):
-        scene: str = Field(description="One sentence in English: what is to be seen.")
-        title: str
-        description: str
-        metatags: list[str]
+        # Limits stand in the descriptions: strict schemas know none for texts.
+        scene: str = Field(description=f"One sentence in English, {SCENE_MIN} to {SCENE_MAX} characters.")
+        title: str = Field(description=f"1 to {TITLE_MAX} characters.")
+        description: str = Field(description=f"{DESCRIPTION_MIN} to {DESCRIPTION_MAX} characters.")
+        metatags: list[str] = Field(description=f"{TAGS_MIN} to {TAGS_MAX} search words, each different.")
 
         @model_validator(mode="after")
         def _is_sound(self) -> BrandScene:
