@@ -198,7 +198,7 @@ def _ages(top: _Table) -> tuple[AgeGroup, ...]:
         for other in groups:
             if other.name == group.name:
                 table.fault("name", f"there is a group {group.name!r} already")
-            elif group.first <= other.last and other.first <= group.last:
+            elif group.first <= group.last and group.first <= other.last and other.first <= group.last:
                 table.fault("from", f"{group.first} to {group.last} overlaps the group {other.name!r}")
         groups.append(group)
     return tuple(groups)

@@ -60,8 +60,7 @@ def read_metadata(given: str) -> dict[str, Any]:
     text = given.strip()
     if not text.startswith(("{", "[", "(", "'", '"')):
         text = _read_file(Path(given))
-    if len(text.encode("utf-8", "replace")) > BYTES_MAX:
-        raise UsageError(f"The metadata is too long: at most {BYTES_MAX:,} bytes.")
+    _check_length(len(text.encode("utf-8", "replace")))
     found = _parse(text)
     if isinstance(found, str):
         # A request of an older system holds the object as a text.
@@ -80,10 +79,16 @@ def _read_file(path: Path) -> str:
         raise UsageError(f"There is no file {_short(str(path))}; {hint}.") from None
     except (OSError, ValueError) as exc:
         raise UsageError(f"The metadata {_short(str(path))} cannot be read: {reason(exc)}.") from exc
+    _check_length(len(data))
     try:
         return data.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         raise UsageError(f"The metadata {_short(str(path))} is no text in UTF-8.") from None
+
+
+def _check_length(count: int) -> None:
+    if count > BYTES_MAX:
+        raise UsageError(f"The metadata is too long: at most {BYTES_MAX:,} bytes.")
 
 
 def _parse(text: str) -> Any:
@@ -93,6 +98,9 @@ def _parse(text: str) -> Any:
         as_json = f"{exc.msg} at line {exc.lineno}, column {exc.colno}"
     except RecursionError:
         raise UsageError("The metadata is nested too deeply.") from None
+    except ValueError:
+        # Python reads numbers of 4,300 digits and no longer ones.
+        raise UsageError("The metadata holds a number that is too long.") from None
     _check_literal(text, as_json)
     try:
         tree = ast.parse(text.strip(), mode="eval").body
@@ -235,7 +243,7 @@ def _whole(value: Any, low: int, high: int, what: str) -> int | None:
         shown = _short(value) if isinstance(value, str | float) else _kind(value)
         raise ValueError(f"must be a whole number of {what}, not {shown}")
     if not low <= value <= high:
-        raise ValueError(f"must be {low} to {high} {what}, not {value}")
+        raise ValueError(f"must be {low} to {high} {what}, not {_short(value)}")
     return value
 
 
