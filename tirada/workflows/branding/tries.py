@@ -88,8 +88,12 @@ def by_image(made: Sequence[Made]) -> dict[str, list[Made]]:
 
 def best_of(tries: Sequence[Made]) -> Made | None:
     """The try with the largest share, of equals the nearest and then the first; None where none was made."""
-    done = [one for one in tries if one.done]
-    return max(done, key=lambda one: (share_of(one.facts) or 0.0, -(mean_of(one.facts) or 0.0)), default=None)
+
+    def merit(one: Made) -> tuple[float, float]:
+        mean = mean_of(one.facts)
+        return share_of(one.facts) or 0.0, -math.inf if mean is None else -mean
+
+    return max((one for one in tries if one.done), key=merit, default=None)
 
 
 def more(goal: Goal, palette: Mapping[str, str], made: Sequence[Made]) -> list[Item]:
