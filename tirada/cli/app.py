@@ -12,7 +12,23 @@ from typing import Any
 import typer
 
 from tirada import __version__
-from tirada.cli import backends, batch, costs, doctor, export, history, models, rerun, resume, retry, roles, show
+from tirada.cli import (
+    backends,
+    batch,
+    costs,
+    doctor,
+    export,
+    favourites,
+    history,
+    mark,
+    models,
+    rerun,
+    resume,
+    retry,
+    roles,
+    show,
+    tuning,
+)
 from tirada.cli.console import result
 from tirada.errors import UsageError
 from tirada.workflows import registry
@@ -26,14 +42,20 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "history": history.command,
     "costs": costs.command,
     "show": show.command,
+    "mark": mark.command,
+    "favourites": favourites.command,
     "export": export.command,
     "roles": roles.command,
+    "tuning": tuning.command,
     "backends": backends.command,
     "models": models.command,
     "doctor": doctor.command,
 }
 #: Commands that have commands of their own, by name.
-GROUPS: dict[str, dict[str, Callable[..., Any]]] = {"models": models.SUBCOMMANDS}
+GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
+    "models": models.SUBCOMMANDS,
+    "tuning": tuning.SUBCOMMANDS,
+}
 OTHERS = "\n".join(
     [
         *(f"  {row.name:<12}{row.summary}" for row in registry.WORKFLOWS),
