@@ -79,6 +79,7 @@ def test_the_line_of_the_readme(tirada: Tirada) -> None:
     (image,) = info["images"]
     assert (info["workflow"], info["user"], info["size"], info["status"]) == ("brand", "Test user", "720x720", "done")
     assert (image["file"], image["kind"]) == ("01.png", "result")
+    assert image["title"].startswith("A") and image["title"].endswith(", engaging in driving")
     prompt = info["prompt"]
     for part in ("car", ", engaging in driving, ", "The colours are light salmon, pale turquoise and royal blue: "):
         assert part in prompt
@@ -239,7 +240,15 @@ def test_the_best_is_kept_where_none_fits(tirada: Tirada, server: ColourServer) 
     kinds = {image["file"]: image["kind"] for image in record["images"]}
     assert kinds == {"01.png": "try", "01-try-2.png": "result", "01-try-3.png": "try"}
     assert not any(image["fits"] for image in record["images"])
+    assert "Too little" not in done.err, "--json says it in its own way"
     assert done.json["result"]["images"][0]["fits"] is False
+
+
+def test_it_is_said_when_an_image_does_not_fit(tirada: Tirada, server: ColourServer) -> None:
+    server.colours = [BLUE, GREEN, f"{GREEN}/{BLUE}"]
+    done = tirada(*CAR, "--dalle", *SMALL, "--count", 2, "--min-palette", 0.9, "--tries", 2)
+    assert done.code == 0, done.err
+    assert "Too little of these is in the palette, 90.0 % was wanted: 02-try-2 (50.0 %)." in done.err
 
 
 def test_each_image_has_tries_of_its_own(tirada: Tirada, server: ColourServer) -> None:

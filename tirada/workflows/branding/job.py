@@ -59,9 +59,11 @@ class BrandJob(Job):
             prompts.prompt_of(kit, product, scene, picture, hexes=bool(told["hex"]))
             for scene, picture in zip(scenes, pictures, strict=True)
         ]
+        own = [prompts.short_of(scene, self._wish.custom_prompt) for scene in scenes]
+        titles = own if scribe is None else pictures
         items = [
-            Item(name=image_stem(n, len(texts)), title=prompts.shortened(picture.rstrip("."), _TITLE_MAX), prompt=text)
-            for n, (picture, text) in enumerate(zip(pictures, texts, strict=True), start=1)
+            Item(name=image_stem(n, len(texts)), title=prompts.shortened(title.rstrip("."), _TITLE_MAX), prompt=text)
+            for n, (title, text) in enumerate(zip(titles, texts, strict=True), start=1)
         ]
         common = prompts.common_of(kit, product, self._wish, texts)
         return Composed(
@@ -174,8 +176,17 @@ class BrandJob(Job):
             }
         return entry
 
+    def remarks(self, concept: Concept, made: Sequence[Made]) -> Sequence[str]:
+        poor = [one for one in self._best(made) if not self._goal.reached(one.facts)]
+        if not poor:
+            return ()
+        named = ", ".join(f"{one.item.name} ({one.facts[tries.SHARE]})" for one in poor)
+        return [f"Too little of these is in the palette, {tries.percent(self._goal.least)} was wanted: {named}."]
+
+    def _best(self, made: Sequence[Made]) -> list[Made]:
+        return [one for each in tries.by_image(made).values() if (one := tries.best_of(each)) is not None]
+
     def summary(self, folder: Path, concept: Concept, made: Sequence[Made], seconds: float) -> Mapping[str, Any]:
-        best = [one for each in tries.by_image(made).values() if (one := tries.best_of(each)) is not None]
         return {
             "kit": self._plan.job["kit"],
             "product": self._wish.product,
@@ -186,6 +197,6 @@ class BrandJob(Job):
                     "mean_delta_e": tries.mean_of(one.facts),
                     "fits": self._goal.reached(one.facts),
                 }
-                for one in best
+                for one in self._best(made)
             ],
         }

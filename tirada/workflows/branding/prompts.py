@@ -176,6 +176,11 @@ def title_of(product: Product, wish: Wish, scene: Scene) -> str:
     return shortened(f"{product.name.capitalize()}: {(wish.custom_prompt or scene.action).rstrip('.')}", TITLE_MAX)
 
 
+def short_of(scene: Scene, custom: str) -> str:
+    """What is in a picture, without what it looks like and where it is: a caption."""
+    return _sentence(f"{scene.subject.partition(',')[0]}, {custom or scene.action}")
+
+
 def description_of(kit: Kit, picture: str) -> str:
     """A description within the limits of the contract."""
     closing = _sentence(f"In the colours of the kit {kit.title}: {_enumerated(list(kit.palette))}")

@@ -42,7 +42,7 @@ class Goal:
         """The same as a fact, where there is a goal."""
         if not self.least:
             return {}
-        return {FITS: "yes" if self.reached(facts) else f"no, {self.least:.1%} wanted".replace("%", " %")}
+        return {FITS: "yes" if self.reached(facts) else f"no, {percent(self.least)} wanted"}
 
 
 def facts_of(fit: Fit | None, palette: Mapping[str, str], before: Fit | None = None) -> dict[str, str]:
@@ -52,14 +52,15 @@ def facts_of(fit: Fit | None, palette: Mapping[str, str], before: Fit | None = N
     """
     if fit is None:
         return {SHARE: NOTHING}
-    each = ", ".join(f"{name} {_percent(fit.shares[code])}" for name, code in palette.items())
-    facts = {SHARE: _percent(fit.share), MEAN: _figure(fit.mean), EACH: each}
+    each = ", ".join(f"{name} {percent(fit.shares[code])}" for name, code in palette.items())
+    facts = {SHARE: percent(fit.share), MEAN: _figure(fit.mean), EACH: each}
     if before is not None:
-        facts |= {SHARE_BEFORE: _percent(before.share), MEAN_BEFORE: _figure(before.mean)}
+        facts |= {SHARE_BEFORE: percent(before.share), MEAN_BEFORE: _figure(before.mean)}
     return facts
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """``0.6249`` as "62.4 %"."""
     return f"{math.floor(share * 1000 + 1e-9) / 10:.1f} %"
 
 
