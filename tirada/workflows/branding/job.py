@@ -53,8 +53,10 @@ class BrandJob(Job):
         kit = kits.load(self._data, str(told["kit"]))
         product = kit.products[self._wish.product]
         scenes = prompts.deal(kit, product, self._wish, self._plan.seed, int(told["count"]))
-        compose = self._composed if scribe is None else self._written(scribe)
-        concept, pictures = compose(kit, product, scenes)
+        if scribe is None:
+            concept, pictures = self._composed(kit, product, scenes)
+        else:
+            concept, pictures = self._written(scribe, kit, product, scenes)
         texts = [
             prompts.prompt_of(kit, product, scene, picture, hexes=bool(told["hex"]))
             for scene, picture in zip(scenes, pictures, strict=True)
@@ -85,26 +87,24 @@ class BrandJob(Job):
         )
         return concept, pictures
 
-    def _written(self, scribe: Scribe) -> Any:
+    def _written(
+        self, scribe: Scribe, kit: Kit, product: Product, scenes: Sequence[Scene]
+    ) -> tuple[Concept, list[str]]:
         """The same with one scene by a text model for all pictures; style, light and colours still differ."""
+        from models.writers.checks import ForbiddenNames
+        from tirada.workflows.branding.writing import write
 
-        def written(kit: Kit, product: Product, scenes: Sequence[Scene]) -> tuple[Concept, list[str]]:
-            from models.writers.checks import ForbiddenNames
-            from tirada.workflows.branding.writing import write
-
-            forbidden = ForbiddenNames.load(self._data / "forbidden_names.toml")
-            answer = write(scribe, kit, product, self._wish, scenes[0], self._plan.language, forbidden)
-            concept = Concept(
-                title=answer.title,
-                description=answer.description,
-                metatags=answer.metatags,
-                prompt="",
-                writer="gpt",
-                model=scribe.model,
-            )
-            return concept, [answer.scene] * len(scenes)
-
-        return written
+        forbidden = ForbiddenNames.load(self._data / "forbidden_names.toml")
+        answer = write(scribe, kit, product, self._wish, scenes[0], self._plan.language, forbidden)
+        concept = Concept(
+            title=answer.title,
+            description=answer.description,
+            metatags=answer.metatags,
+            prompt="",
+            writer="gpt",
+            model=scribe.model,
+        )
+        return concept, [answer.scene] * len(scenes)
 
     # --- each image
 

@@ -6,6 +6,7 @@ Invariant: what comes out holds none of the words that the kit's rules forbid, a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models.contract import DESCRIPTION_MAX, DESCRIPTION_MIN, TAGS_MAX, TAGS_MIN, TITLE_MAX, Scribe
@@ -24,15 +25,14 @@ SCENE_MIN, SCENE_MAX = 40, 420
 QUESTION_TOKENS, ANSWER_TOKENS = 750, 220
 
 
+@dataclass(frozen=True, slots=True)
 class Written:
-    """What a text model wrote: texts, and tags as a tuple."""
+    """What a text model wrote."""
 
-    def __init__(self, answer: BaseModel) -> None:
-        said = answer.model_dump()
-        self.title = str(said["title"])
-        self.description = str(said["description"])
-        self.metatags = tuple(map(str, said["metatags"]))
-        self.scene = str(said["scene"]).strip()
+    scene: str
+    title: str
+    description: str
+    metatags: tuple[str, ...]
 
 
 def write(
@@ -40,7 +40,8 @@ def write(
 ) -> Written:
     """Ask for the scene; ``scene`` is what was dealt for it. Raises ModelError."""
     shape = shape_of(kit, product, language, forbidden)
-    return Written(scribe.answer(rules_for(kit, product, language), question_for(product, wish, scene), shape))
+    said = scribe.answer(rules_for(kit, product, language), question_for(product, wish, scene), shape).model_dump()
+    return Written(said["scene"].strip(), said["title"], said["description"], tuple(said["metatags"]))
 
 
 def rules_for(kit: Kit, product: Product, language: str) -> str:
