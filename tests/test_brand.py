@@ -110,6 +110,8 @@ def test_the_seed_decides_and_images_differ(tirada: Tirada) -> None:
     ]
     assert len({prompt.split(": ", 1)[1].split(", ")[0] for prompt in prompts_of(one)}) == 6, "subjects repeat too soon"
     assert "house" in info_of(one)["prompt"].casefold()
+    assert info_of(one)["title"] == "House in light salmon, pale turquoise and royal blue"
+    assert 40 <= len(info_of(one)["description"]) <= 400
     other = tirada("brand", "--product", "house", *SMALL, "--seed", 8, "--draft")
     assert prompts_of(other.folders[0])[0] != prompts_of(one)[0]
 

@@ -79,8 +79,8 @@ class BrandJob(Job):
         """Title and so on, and what is in each picture, from the kit's lists."""
         pictures = [prompts.picture_of(scene, self._wish.custom_prompt) for scene in scenes]
         concept = Concept(
-            title=prompts.title_of(product, self._wish, scenes[0]),
-            description=prompts.description_of(kit, pictures[0]),
+            title=prompts.title_of(kit, product, self._wish, scenes),
+            description=prompts.description_of(kit, self._wish, scenes),
             metatags=prompts.tags_of(kit, product),
             prompt="",
             writer="composer",

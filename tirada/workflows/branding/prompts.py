@@ -171,9 +171,13 @@ def common_of(kit: Kit, product: Product, wish: Wish, prompts: Sequence[str]) ->
 # --- for the catalogue ------------------------------------------------------------------------------------------------
 
 
-def title_of(product: Product, wish: Wish, scene: Scene) -> str:
+def title_of(kit: Kit, product: Product, wish: Wish, scenes: Sequence[Scene]) -> str:
     """A title of at most TITLE_MAX characters."""
-    return shortened(f"{product.name.capitalize()}: {(wish.custom_prompt or scene.action).rstrip('.')}", TITLE_MAX)
+    said = wish.custom_prompt or (scenes[0].action if len(scenes) == 1 else "")
+    name = product.name[:1].upper() + product.name[1:]
+    return shortened(
+        f"{name}: {said.rstrip('.')}" if said else f"{name} in {_enumerated(list(kit.palette))}", TITLE_MAX
+    )
 
 
 def short_of(scene: Scene, custom: str) -> str:
@@ -181,11 +185,14 @@ def short_of(scene: Scene, custom: str) -> str:
     return _sentence(f"{scene.subject.partition(',')[0]}, {custom or scene.action}")
 
 
-def description_of(kit: Kit, picture: str) -> str:
-    """A description within the limits of the contract."""
+def description_of(kit: Kit, wish: Wish, scenes: Sequence[Scene]) -> str:
+    """A description within the limits of the contract: of the picture, or of each in few words."""
+    custom = wish.custom_prompt
+    each = [short_of(scene, custom).rstrip(".") for scene in scenes]
+    seen = picture_of(scenes[0], custom) if len(each) == 1 else _sentence("; ".join([each[0], *map(_lower, each[1:])]))
     closing = _sentence(f"In the colours of the kit {kit.title}: {_enumerated(list(kit.palette))}")
     room = DESCRIPTION_MAX - len(closing) - 1
-    return f"{shortened(picture, room)} {closing}" if room > 0 else shortened(picture, DESCRIPTION_MAX)
+    return f"{shortened(seen, room)} {closing}" if room > 0 else shortened(seen, DESCRIPTION_MAX)
 
 
 def tags_of(kit: Kit, product: Product) -> tuple[str, ...]:
