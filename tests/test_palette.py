@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.backends.drawing.scene import draw
 from tests.cli_tools import ROOT
 from tirada.workflows.branding import kit, palette
 from tirada.workflows.branding.colour import ciede2000, to_lab, to_rgb
@@ -200,6 +201,18 @@ def test_more_strength_is_nearer_to_the_palette(colours: tuple[str, ...]) -> Non
         assert means[3] < means[0] - 1
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_grade_takes_nothing_out_of_the_palette(seed: int) -> None:
+    prompt = "a car on a coastal road, light salmon, pale turquoise and royal blue tones"
+    picture = draw(prompt, "", seed, 200, 200).convert("RGB")
+    before = measure(picture, BANK)
+    for strength in (0.4, 1):
+        after = measure(grade(picture, BANK, strength), BANK)
+        assert before is not None and after is not None
+        assert after.share >= before.share - 0.01
+        assert after.mean < before.mean
+
+
 def test_form_stays_only_colour_moves() -> None:
     colours = np.random.default_rng(5).random((4000, 3))
     for strength in (0.4, 1):
@@ -224,13 +237,13 @@ def test_a_smooth_picture_stays_smooth() -> None:
             np.abs(np.diff(np.asarray(picture).astype(int), axis=axis)).max() for picture in (before, after)
         )
         assert steps_after <= steps_before + 4
-    assert len(after.getcolors(maxcolors=1 << 20) or []) > 0.5 * len(before.getcolors(maxcolors=1 << 20) or [])
+    assert len(after.getcolors(maxcolors=1 << 20) or []) > 0.3 * len(before.getcolors(maxcolors=1 << 20) or [])
 
 
 def test_skin_is_kept_where_it_is_to_be() -> None:
     skins = rgb_of(["#F6D7C3", "#EDB98A", "#D8A38B", "#C68642", "#A1665E", "#8D5524", "#5C3836", "#3B2219"])
     moved, kept = (ciede2000(to_lab(shift(skins, BANK, 0.8, keep_skin=keep)), to_lab(skins)) for keep in (False, True))
-    assert kept.max() < 6
+    assert kept.max() < 5
     assert kept.mean() < 0.5 * moved.mean()
     other = rgb_of(["#1E7B1E", "#7B1EA8", "#2040FF"])
     assert np.abs(shift(other, BANK, 0.8, keep_skin=True) - shift(other, BANK, 0.8)).max() < 0.01

@@ -48,8 +48,11 @@ def to_rgb(lab: Floats) -> Floats:
     return np.asarray(np.where(linear <= 0.0031308, 12.92 * linear, curve))
 
 
-def ciede2000(one: Floats, two: Floats) -> Floats:
-    """The difference of CIELAB colours, with kL = kC = kH = 1; the arrays are broadcast against each other."""
+def ciede2000(one: Floats, two: Floats, *, k_l: float = 1.0) -> Floats:
+    """The difference of CIELAB colours, with kC = kH = 1; the arrays are broadcast against each other.
+
+    A larger ``k_l`` makes lightness count less.
+    """
     (l1, a1, b1), (l2, a2, b2) = np.moveaxis(one, -1, 0), np.moveaxis(two, -1, 0)
     c7 = ((np.hypot(a1, b1) + np.hypot(a2, b2)) / 2) ** 7  # eq. 2, 3
     g = 0.5 * (1 - np.sqrt(c7 / (c7 + _25_TO_7)))  # eq. 4
@@ -68,7 +71,7 @@ def ciede2000(one: Floats, two: Floats) -> Floats:
     s_h = 1 + 0.015 * chroma * _hue_weight(hue)  # eq. 20
     r_c = 2 * np.sqrt(chroma**7 / (chroma**7 + _25_TO_7))  # eq. 17
     r_t = -np.sin(np.radians(60 * np.exp(-(((hue - 275) / 25) ** 2)))) * r_c  # eq. 16, 21
-    in_l, in_c, in_h = (l2 - l1) / s_l, (c2 - c1) / s_c, delta_h / s_h
+    in_l, in_c, in_h = (l2 - l1) / (k_l * s_l), (c2 - c1) / s_c, delta_h / s_h
     # Rounding may leave a hair less than nothing.
     return np.asarray(np.sqrt(np.maximum(in_l**2 + in_c**2 + in_h**2 + r_t * in_c * in_h, 0)))  # eq. 22
 

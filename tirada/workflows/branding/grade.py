@@ -2,7 +2,7 @@
 
 In CIELAB, for a colour p = (L, a, b) and the colours of the palette q_i:
 
-    d_i  = |p - q_i|, with lightness counting half
+    d_i  = CIEDE2000 of p and q_i, with kL = LIGHTNESS
     w_i  = exp(-d_i^2 / 2 SPREAD^2), made to sum up to 1          the nearest colours of the palette pull most
     t    = sum of w_i g(L, L_i) (a_i, b_i)                        where p is pulled to; g fades to 0 at black and white
     pull = strength * n(p) * s(p) * (FAR + (1 - FAR) exp(-min d_i^2 / 2 REACH^2))
@@ -23,21 +23,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tirada.workflows.branding.colour import Floats, to_lab, to_rgb
+from tirada.workflows.branding.colour import Floats, ciede2000, to_lab, to_rgb
 from tirada.workflows.branding.palette import rgb_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFilter import Color3DLUT
 
-#: How softly the pull passes from one colour of the palette to the next, and how far it reaches (CIELAB units).
-SPREAD, REACH = 22.0, 45.0
+#: How softly the pull passes from one colour of the palette to the next, and how far it reaches (CIEDE2000).
+SPREAD, REACH = 11.0, 28.0
+#: How much less lightness counts than in the measure, so that the shadow of a thing stays of its colour.
+LIGHTNESS = 1.25
 #: Of the pull: what is left far from every colour of the palette, on greys, and on skin.
 FAR, ON_GREY, ON_SKIN = 0.5, 0.35, 0.15
 #: Chroma from which a colour is no grey.
 COLOURED = 18.0
-#: The middle of the colours of skin and their spread: hue in degrees, chroma.
-SKIN_HUE, SKIN_HUE_SPREAD, SKIN_CHROMA, SKIN_CHROMA_SPREAD = 55.0, 26.0, 30.0, 20.0
+#: The colours of skin, of whichever shade, by hue in degrees and by chroma: from where none is to where all are, and
+#: from where all are to where none is.
+SKIN_HUE, SKIN_CHROMA = (8.0, 24.0, 80.0, 96.0), (5.0, 13.0, 50.0, 64.0)
 #: Points of a channel at which the formula is worked out; between them colours are interpolated.
 GRID = 33
 
@@ -62,7 +65,7 @@ def _table(palette: tuple[str, ...], strength: float, keep_skin: bool) -> Color3
 def shift(colours: Floats, palette: Sequence[str], strength: float, *, keep_skin: bool = False) -> Floats:
     """The formula: colours (n, 3) of sRGB 0..1 as they are after grading."""
     lab, brand = to_lab(colours), to_lab(rgb_of(palette))
-    squares = (((lab[:, None, :] - brand) * (0.5, 1, 1)) ** 2).sum(axis=-1)
+    squares = np.stack([ciede2000(lab, one, k_l=LIGHTNESS) for one in brand], axis=-1) ** 2
     nearest = squares.min(axis=1, keepdims=True)
     weights = np.exp((nearest - squares) / (2 * SPREAD**2))
     weights /= weights.sum(axis=1, keepdims=True)
@@ -89,10 +92,14 @@ def _smooth(x: Floats) -> Floats:
 
 
 def _skin(lab: Floats, chroma: Floats) -> Floats:
-    """How much a colour is one of skin, of whichever shade, 0..1: those differ in lightness far more than in hue."""
+    """How much a colour is one of skin, 0..1: shades of skin differ in lightness far more than in hue."""
     hue = np.degrees(np.arctan2(lab[:, 2:], lab[:, 1:2]))
-    off = ((hue - SKIN_HUE) / SKIN_HUE_SPREAD) ** 2 + ((chroma - SKIN_CHROMA) / SKIN_CHROMA_SPREAD) ** 2
-    return np.asarray(np.exp(-(off**2) / 2))
+    return _between(hue, SKIN_HUE) * _between(chroma, SKIN_CHROMA)
+
+
+def _between(x: Floats, edges: tuple[float, float, float, float]) -> Floats:
+    none, some, most, over = edges
+    return _smooth((x - none) / (some - none)) * _smooth((over - x) / (over - most))
 
 
 def _in_gamut(lightness: Floats, ab: Floats) -> Floats:
