@@ -32,11 +32,7 @@ class Fit:
         # The last column is the same for every token: its weight sees to it that there are as many as wanted.
         self._cells = np.array([(*token, 0) for token in tokens], dtype=np.int64) + self._starts
         self._goal = np.array([*(number for row in wanted for number in row), sum(wanted[0])], dtype=np.float64)
-        free = [
-            value not in values
-            for size, values in zip(self._sizes, fixed, strict=True)
-            for value in range(size)
-        ]
+        free = [value not in values for size, values in zip(self._sizes, fixed, strict=True) for value in range(size)]
         self._least = np.array([PENALTY if is_free else PENALTY_FIXED for is_free in [*free, False]])
         self._penalty = self._least
         self.chances = self._solve()

@@ -196,7 +196,9 @@ def _lonely_faults(supply: Supply, count: int, trait: int, wished: Mapping[int, 
         )
     elif most < count:
         other = f"its other values can have only {most - total:,}" if rest else "it has no other values"
-        faults.append(f"The quotas of {names.name} leave {count - total:,} of {count:,} tokens without a value: {other}.")
+        faults.append(
+            f"The quotas of {names.name} leave {count - total:,} of {count:,} tokens without a value: {other}."
+        )
     return faults
 
 

@@ -25,9 +25,7 @@ TRIES, TRIES_LISTED, TRIES_LEAST = 20, 2, 5_000
 PATIENCE = 20_000
 
 
-def choose(
-    supply: Supply, count: int, wanted: Counts, fixed: Sequence[Collection[int]], seed: int
-) -> list[Token]:
+def choose(supply: Supply, count: int, wanted: Counts, fixed: Sequence[Collection[int]], seed: int) -> list[Token]:
     """``count`` tokens in random order; ``fixed`` are the values, per trait, whose numbers matter most.
 
     The same arguments give the same tokens. ``count`` is at most ``supply.total``.
@@ -55,9 +53,7 @@ def _free(supply: Supply) -> list[Token]:
     return [token for token in supply.space if token not in taken]
 
 
-def _choose_few(
-    supply: Supply, wanted: Counts, fixed: Sequence[Collection[int]], rng: random.Random
-) -> list[Token]:
+def _choose_few(supply: Supply, wanted: Counts, fixed: Sequence[Collection[int]], rng: random.Random) -> list[Token]:
     """At most half of the tokens there are, so that a free one is never far."""
     count = sum(wanted[0])
     if count == 0:
