@@ -189,7 +189,7 @@ def command(
     )
     if source is None:
         ready: list[ReadyConcept] = []
-        setup.choose_writer(writer, options.language)
+        setup.texts.choose_writer(writer, options.language)
         plan = setup.choose_roles(plan_batch(options))
     else:
         for name, value in (("--role", role), ("--theme", theme.strip()), ("--writer", writer)):

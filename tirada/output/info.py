@@ -90,6 +90,15 @@ class ImageEntry(_Record):
     prompt: Text | None = Field(default=None, description="Where it was made with the rewritten one; null = as above.")
     note: Text | None = None
     details: dict[Text, Text] = Field(default_factory=dict, description="Of its making, where not as for the batch.")
+    title: Text | None = Field(default=None, description="Of an image of a job; the others have that of the batch.")
+    kind: Literal["result", "step", "try"] = Field(
+        default="result", description="step: made on the way to a result. try: another one turned out better."
+    )
+    step: int = Field(default=0, ge=0, description="The step of a job it was made in.")
+    facts: dict[Text, Text] = Field(default_factory=dict, description="What a job says of it, and what was measured.")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Where an image of a job was asked for otherwise than the batch."
+    )
 
 
 class LoraEntry(_Record):
@@ -107,6 +116,13 @@ class Failure(_Record):
     error: str = Field(description="The kind of error, e.g. refused or rate_limited.")
     message: Text
     attempts: int = Field(default=1, ge=0)
+
+
+class JobEntry(_Record):
+    """The plan of a job (see ``engine.plan``), but for what stands elsewhere."""
+
+    settings: dict[str, Any] = Field(default_factory=dict)
+    steps: list[dict[str, Any]]
 
 
 class Info(_Record):
@@ -143,6 +159,9 @@ class Info(_Record):
     mask: Text | None = None
     strength: float | None = None
     references: list[Text] = Field(default_factory=list)
+    user: Text = Field(default="", description="For whom it was made.")
+    workflow: Text = Field(default="batch", description="The command it was made by.")
+    job: JobEntry | None = Field(default=None, description="What a workflow needs to make the same again.")
     options: dict[Text, Text] = Field(default_factory=dict)
     format: Literal["png", "jpeg", "webp"]
     cost_usd: Usd | None = Field(
@@ -159,7 +178,9 @@ class Info(_Record):
     tool: Text = Field(description="Name and version of the program that wrote this file.")
 
     def words_of(self, image: ImageEntry) -> Words:
-        """Title, description, tags and prompt of one image: the rewritten ones where it was made with these."""
+        """Title, description, tags and prompt of one image: its own in a job, rewritten ones where it has these."""
+        if image.title is not None:
+            return Words(image.title, self.description, self.metatags, image.prompt or self.prompt)
         source = self if image.prompt is None or self.rewrite is None else self.rewrite
         return Words(source.title, source.description, source.metatags, source.prompt)
 

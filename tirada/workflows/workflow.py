@@ -48,6 +48,8 @@ class Common:
     capabilities: Capabilities
     #: The folder with brands/, industries/, collections/ ...
     data: Path
+    #: The folder that everything is written into.
+    output: Path
     #: A text model answers; False = offline.
     gpt: bool
     #: (width, height) in pixels; None = the workflow's own.
@@ -57,7 +59,9 @@ class Common:
     seed: int | None = None
     negative: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
-    #: Further fields of the ImageRequest: steps, guidance, scheduler, strength, loras; as a plan keeps them.
+    #: How far an image may go from the one it starts from (0 to 1); None = the workflow's own.
+    strength: float | None = None
+    #: Further fields of the ImageRequest: steps, guidance, scheduler, loras; as a plan keeps them.
     request: Mapping[str, Any] = field(default_factory=dict)
     format: str = "png"
     embed: str = "auto"
@@ -66,6 +70,18 @@ class Common:
     user: str = ""
     #: Values of the settings that its row names; absent ones are None.
     settings: Mapping[str, str | None] = field(default_factory=dict)
+
+    def starting_from(self, image: str, strength: float, able: Capabilities | None = None) -> dict[str, Any]:
+        """What a request needs to start from an image (a path, or "@name"), as far as the backend can.
+
+        That is the image itself, with the user's strength or this one where it takes any; the image as a reference
+        where that is all it takes; nothing where it takes neither. ``able`` are another backend's capabilities.
+        """
+        able = able or self.capabilities
+        if able.init_image:
+            chosen = strength if self.strength is None else self.strength
+            return {"init_image": image, **({"strength": chosen} if "strength" in able.settings else {})}
+        return {"references": [image]} if able.references else {}
 
     def plan(
         self,
