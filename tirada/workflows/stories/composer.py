@@ -62,9 +62,10 @@ def compose(order: Order, folder: Path) -> Story:
     words = words_per_page(order.age)
     whole = order.pages == 1
     count = "one page" if whole else f"{order.pages} pages"
+    said = " ".join(order.idea.split())
     return Story(
         title=order.title or _title(order.idea, idea, cast),
-        summary=f"A picture book in {count} about {cast.hero.name} and {cast.friend.name}: {' '.join(order.idea.split())}.",
+        summary=f"A picture book in {count} about {cast.hero.name} and {cast.friend.name}: {said}",
         characters=(cast.hero, cast.friend, *order.characters[2:]),
         setting=cast.slots["scenery"],
         cover=arc["cover"].format_map(cast.slots),

@@ -30,10 +30,11 @@ DETERMINERS = (
 #: How a hero begins that is more than one.
 SEVERAL = ("two", "three", "four", "some", "many", "all")
 #: After these a thing begins that says more about the one before.
-JOINTS = (
-    "with in on at by from under over behind near who that which and but while because when until for to into of "
-    "through across beneath between beyond during without before after about"
-).split()
+JOINTS = {
+    *("with", "in", "on", "at", "by", "from", "under", "over", "behind", "near", "who", "that", "which", "and", "but"),
+    *("while", "because", "when", "until", "for", "to", "into", "of", "through", "across", "beneath", "between"),
+    *("beyond", "during", "without", "before", "after", "about"),
+}
 LEADS = re.compile(
     r"^(?:write |tell )?(?:me )?(?:(?:a|an|the) )?(?:story|tale|book) (?:about|of|in which|where) ", re.I
 )
