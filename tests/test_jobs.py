@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +14,9 @@ from pydantic import BaseModel, Field
 from models.contract import Concept, Scribe
 from models.errors import Refused
 from tests.cli_tools import Tirada, info_of
+from tests.servers.base import Fault
 from tests.servers.openai_api import OpenAIServer
+from tests.servers.openai_chat import default_chat
 from tirada.engine.job import Composed, Item, Job, Kind, Made
 from tirada.engine.plan import Plan
 from tirada.errors import UsageError
@@ -198,3 +200,137 @@ def test_a_dry_run_and_the_price_of_all_steps(tirada: Tirada, openai: OpenAIServ
     assert float(dry.json["images_usd"]) > 1.5 * float(one.json["images_usd"]) > 0
     assert float(dry.json["text_usd"]) > 0
     assert not openai.requests and not Path("output").exists()
+
+
+def _chats(server: OpenAIServer) -> list[Any]:
+    return [request.json for request in server.requests if request.path.endswith("/chat/completions")]
+
+
+# --- what a text model says -------------------------------------------------------------------------------------------
+
+
+def test_gpt_answers_in_the_shape_it_is_asked_for(tirada: Tirada, openai: OpenAIServer) -> None:
+    done = tirada("postcard", "Lisbon", "--draft", "--json")
+    assert done.code == 0, done.err
+    (chat,) = _chats(openai)
+    assert chat["response_format"]["json_schema"]["name"] == "answer"
+    assert openai.moderated == ["Lisbon"]
+    assert Path(done.json["folders"][0]).name.split("-", 3)[3].startswith("a-")
+    assert float(done.json["cost_usd"]) > 0
+
+
+def test_a_wrong_answer_is_asked_for_again_with_the_fault_named(tirada: Tirada, openai: OpenAIServer) -> None:
+    answers: Iterator[Any] = iter(["no JSON at all", {"greeting": "x"}, {"words": "Warm wishes"}])
+    openai.chat = lambda request: next(answers)
+    done = tirada("postcard", "Lisbon", "--json")
+    assert done.code == 0, done.err
+    assert "warm-wishes-from-lisbon" in done.json["folders"][0]
+    asked = [chat["messages"][-1]["content"] for chat in _chats(openai)]
+    assert "no JSON object" in asked[1] and "words" in asked[2]
+
+
+def test_an_answer_that_stays_wrong_ends_the_run_before_any_image(tirada: Tirada, openai: OpenAIServer) -> None:
+    openai.chat = lambda request: {"nothing": 1}
+    done = tirada("postcard", "Lisbon", "--dalle", "--json")
+    assert (done.code, done.json["status"], done.json["done"]) == (1, "failed", 0)
+    assert "no usable answer in 3 tries" in done.json["failures"][0]["message"]
+    assert openai.billed == 0
+    openai.chat = default_chat
+    assert tirada("retry", done.json["run_id"]).code == 0
+
+
+def test_an_older_endpoint_without_schemas_is_asked_in_words(tirada: Tirada, openai: OpenAIServer) -> None:
+    openai.rules.json_schema = openai.rules.json_object = False
+    openai.chat = lambda request: 'Here you are: ```json\n{"words": "Old friends"}\n```'
+    done = tirada("postcard", "Lisbon", "--json")
+    assert done.code == 0, done.err
+    assert "old-friends" in done.json["folders"][0]
+
+
+def test_what_is_flagged_is_refused(tirada: Tirada, openai: OpenAIServer) -> None:
+    openai.flags = {"lisbon": "violence"}
+    done = tirada("postcard", "Lisbon", "--dalle")
+    assert done.code == 1
+    assert "violence" in done.err
+    assert openai.billed == openai.chats == 0
+
+
+def test_a_busy_text_model_is_waited_for(tirada: Tirada, openai: OpenAIServer) -> None:
+    openai.faults.append(Fault(status=429, path="/chat/completions"))
+    assert tirada("postcard", "Lisbon").code == 0
+
+
+# --- what goes wrong with images --------------------------------------------------------------------------------------
+
+
+def test_what_builds_on_a_missing_image_fails_and_a_retry_makes_both(tirada: Tirada, openai: OpenAIServer) -> None:
+    openai.faults.append(Fault(status=400, code="moderation_blocked", path="/images/generations"))
+    done = tirada("postcard", "Lisbon", "--dalle", "--json")
+    assert (done.code, done.json["refused"], done.json["failed"]) == (1, 1, 2)
+    assert "'view', which this one is made from, was not made" in done.json["failures"][1]["message"]
+    assert openai.billed == 0
+    again = tirada("retry", done.json["run_id"], "--json")
+    assert (again.code, again.json["done"], openai.billed) == (0, 3, 3)
+    assert (Path(done.json["folders"][0]) / "cards.json").exists()
+
+
+def test_the_budget_stops_between_steps_and_a_resume_goes_on(tirada: Tirada, openai: OpenAIServer) -> None:
+    done = tirada("postcard", "Lisbon", "--dalle", "--cards", "4", "--budget", "0.04", "--json")
+    assert done.code == 5, done.err
+    assert 0 < done.json["done"] < 5
+    asked = openai.chats
+    folder = Path(done.json["folders"][0])
+    assert info_of(folder)["status"] == "interrupted" and not (folder / "cards.json").exists()
+    again = tirada("resume", "--budget", "1", "--json")
+    assert (again.code, again.json["done"]) == (0, 5)
+    assert openai.chats == asked, "a job is composed once"
+    assert openai.billed == 5
+    assert len(json.loads((folder / "cards.json").read_text())) == 5
+
+
+def test_a_job_is_made_again_from_its_record(tirada: Tirada, openai: OpenAIServer) -> None:
+    done = tirada("postcard", "Lisbon", "--draft", "--tint", "--tries", "2")
+    (folder,) = done.folders
+    asked = openai.chats
+    again = tirada("rerun", str(folder))
+    assert again.code == 0, again.err
+    (copy,) = again.folders
+    before, after = info_of(folder), info_of(copy)
+    assert [(i["file"], i["sha256"], i["kind"]) for i in before["images"]] == [
+        (i["file"], i["sha256"], i["kind"]) for i in after["images"]
+    ]
+    assert (copy / "cards.json").exists() and openai.chats == asked
+    assert after["workflow"] == "postcard"
+
+
+def test_a_run_of_a_workflow_that_is_gone_says_so(
+    tirada: Tirada, openai: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = tirada("postcard", "Lisbon", "--dalle", "--cards", "4", "--budget", "0.04", "--json")
+    assert done.code == 5
+    monkeypatch.setattr(registry, "WORKFLOWS", ())
+    gone = tirada("resume", "--budget", "1")
+    assert gone.code == 2
+    assert "'postcard', which this Tirada does not have" in gone.err
+
+
+def test_an_image_can_be_added_to_a_finished_job(tirada: Tirada) -> None:
+    done = tirada("postcard", "Lisbon", "--draft", "--json")
+    from tirada.engine.items import add_to_job
+    from tirada.store.queries import find_run
+    from tirada.store.store import Store
+
+    store = Store(Path("output/tirada.db"))
+    row = find_run(store, "latest")
+    add_to_job(store, row, [Item(name="card-9", title="Card 9", prompt="one more", step=5)])
+    store.close()
+    again = tirada("resume", done.json["run_id"], "--json")
+    assert (again.code, again.json["done"]) == (0, 4)
+    assert "card-9" in json.loads((Path(done.json["folders"][0]) / "cards.json").read_text())
+
+
+def test_exports_leave_out_what_was_made_on_the_way(tirada: Tirada) -> None:
+    (folder,) = tirada("postcard", "Lisbon", "--draft").folders
+    done = tirada("export", "huggingface", str(folder), "--include-drafts", "--to", "set", "--json")
+    assert done.code == 0, done.err
+    assert done.json["images"] == 2

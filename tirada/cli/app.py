@@ -118,6 +118,9 @@ def complete_arguments(arguments: list[str], program: str) -> list[str]:
     if first in COMPLETION and program != INSTALLED:
         # A shell completes what stands first, and that is python.
         raise UsageError(f"Only the installed command can be completed: pip install -e . and then `tirada {first}`.")
+    if (two := "-".join(arguments[:2])) in COMMANDS and first in registry.names():
+        # A second command of a workflow: `story redo` is `story-redo`.
+        return [two, *arguments[2:]]
     if first in COMMANDS or first in ROOT_OPTIONS:
         return arguments
     if first.startswith("-") or first[:1].isdigit():

@@ -13,9 +13,12 @@ from models.contract import Concept
 from models.errors import ModelError
 from tirada.engine.events import JobProgress
 from tirada.engine.job import NAME, Composed, Item, Job, Made
+from tirada.engine.plan import SEEDS, Plan
 from tirada.engine.state import RunState
+from tirada.errors import NotFound
 from tirada.output.text import clean, clean_concept
 from tirada.store.items import Items
+from tirada.store.store import Store
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -73,6 +76,21 @@ def columns_of(
             }
         )
     return rows
+
+
+def add_to_job(store: Store, run: RowMapping, items: Sequence[Item]) -> None:
+    """Plan further images of a run's job, which then is open again: a resume makes them and finishes it anew.
+
+    Raises NotFound where the run has no job, or never came as far as to have images.
+    """
+    plan, planned = Plan.from_json(run["plan"]), Items(store.database, run["id"])
+    row = planned.concept() if plan.steps else None
+    if row is None:
+        raise NotFound(f"Run {run['id']} has no images that others could be added to.")
+    there = store.images_of(row["id"])
+    seeds = [(plan.seed + len(there) + number) % SEEDS for number in range(len(items))]
+    planned.add(row["id"], columns_of(seeds, items, taken=frozenset(image["name"] for image in there)))
+    store.finish_run(run["id"], "stopped")
 
 
 def item_of(image: RowMapping) -> Item:

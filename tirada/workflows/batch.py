@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,22 @@ def plan_rerun(options: BatchOptions, ready: ReadyConcept, source: Path) -> tupl
     """The images of an ``info.json`` again, with the very seeds and words they had."""
     plan = _plan(options, concepts=1, images=len(ready.seeds or ()), source=str(source), workflow="rerun")
     return plan, [ready]
+
+
+def plan_job_rerun(
+    options: BatchOptions,
+    ready: ReadyConcept,
+    source: Path,
+    *,
+    workflow: str,
+    job: Mapping[str, Any],
+    steps: Sequence[Mapping[str, Any]],
+) -> tuple[Plan, list[ReadyConcept]]:
+    """The images of a job again; its ``steps`` count those that there were."""
+    plan = _plan(options, concepts=1, images=len(ready.items), source=str(source), workflow=workflow)
+    counted = [sum(item.step == number for item in ready.items) for number in range(len(steps))]
+    whole = [{**step, "images": count} for step, count in zip(steps, counted, strict=True)]
+    return replace(plan, job=dict(job), steps=tuple(whole)), [ready]
 
 
 def _plan(options: BatchOptions, *, concepts: int, images: int, source: str = "", workflow: str = "batch") -> Plan:
