@@ -38,7 +38,14 @@ class WorkflowRow:
     settings: tuple[str, ...] = ()
 
 
-WORKFLOWS: tuple[WorkflowRow, ...] = ()
+WORKFLOWS: tuple[WorkflowRow, ...] = (
+    WorkflowRow(
+        name="story",
+        summary="An illustrated book from an idea: PDF, EPUB and a page to turn.",
+        target="tirada.workflows.story:STORY",
+        settings=("CLIP_MODEL",),
+    ),
+)
 
 
 def names() -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tirada.output.book.fonts import Cut, Typeface, typeface
+from tirada.output.book.fonts import CUTS, Cut, Typeface, typeface
 from tirada.output.book.pictures import BAND, Band, calm_band, jpeg, quiet_picture
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class UnsettableText(ValueError):
 
 def render(book: Book) -> bytes:
     """The whole file. Raises UnsettableText where the font lacks letters."""
-    faces = {cut: typeface(cut, book.letters, book.font) for cut in ("text", "title")}
+    faces: dict[Cut, Typeface] = {cut: typeface(cut, book.letters, book.font) for cut in CUTS}
     if missing := faces["text"].missing:
         raise UnsettableText(sorted(missing)[:8])
     return _Press(book, faces).print()
