@@ -334,3 +334,13 @@ def test_exports_leave_out_what_was_made_on_the_way(tirada: Tirada) -> None:
     done = tirada("export", "huggingface", str(folder), "--include-drafts", "--to", "set", "--json")
     assert done.code == 0, done.err
     assert done.json["images"] == 2
+
+
+def test_a_start_image_in_doubt_is_made_by_a_resume_with_all_that_builds_on_it(
+    tirada: Tirada, openai: OpenAIServer
+) -> None:
+    openai.faults.append(Fault(cut=True, path="/images/generations"))
+    done = tirada("postcard", "Lisbon", "--dalle", "--json")
+    assert (done.json["in_doubt"], done.json["failed"], done.json["done"]) == (1, 2, 0)
+    again = tirada("resume", "--json")
+    assert (again.code, again.json["done"], again.json["failed"]) == (0, 3, 0)

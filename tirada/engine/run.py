@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 #: Concepts written ahead of the render stage, at most.
 AHEAD = 16
 #: Failures that say nothing about the item: a resume tries these again.
-FORGIVEN = ("unavailable", "rate_limited")
+FORGIVEN = ("unavailable", "rate_limited", "missing_item")
 #: Images in doubt named by a resume.
 DOUBTS_NAMED = 10
 #: Ready concepts stored in one transaction.
