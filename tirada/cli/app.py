@@ -13,6 +13,7 @@ import typer
 
 from tirada import __version__
 from tirada.cli import backends, batch, costs, doctor, export, history, models, rerun, resume, retry, roles, show
+from tirada.cli import story_redo as redo
 from tirada.cli.console import result
 from tirada.errors import UsageError
 from tirada.workflows import registry
@@ -31,6 +32,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "backends": backends.command,
     "models": models.command,
     "doctor": doctor.command,
+    "story-redo": redo.command,
 }
 #: Commands that have commands of their own, by name.
 GROUPS: dict[str, dict[str, Callable[..., Any]]] = {"models": models.SUBCOMMANDS}

@@ -9,11 +9,16 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.backends.local.loading import quieten
 from models.backends.local.pictures import reference_image
 from models.errors import SetupError
 
 if TYPE_CHECKING:
     import torch
+
+
+#: What the config of a model that only looks at pictures calls itself.
+EYE = "clip_vision_model"
 
 
 class ClipLikeness:
@@ -43,19 +48,21 @@ class ClipLikeness:
             processor, model = self._loaded()
             pixels = processor(images=reference_image(path), return_tensors="pt")["pixel_values"]
             with torch.inference_mode():
-                found = model(pixel_values=pixels).image_embeds[0]
+                found = _embeds(model, pixels)
             self._known[key] = found / found.norm()
         return self._known[key]
 
     def _loaded(self) -> tuple[Any, Any]:
         if self._parts is None:
-            from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+            from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPVisionModelWithProjection
 
+            quieten()
             try:
                 processor = CLIPImageProcessor.from_pretrained(self._folder, local_files_only=True)
-                model = CLIPVisionModelWithProjection.from_pretrained(
-                    self._folder, local_files_only=True, use_safetensors=True
-                )
+                config, _ = CLIPConfig.get_config_dict(self._folder, local_files_only=True)
+                # Of a whole model the eye alone would be built with the wrong size where the two halves differ in it.
+                kind = CLIPVisionModelWithProjection if config.get("model_type") == EYE else CLIPModel
+                model = kind.from_pretrained(self._folder, local_files_only=True, use_safetensors=True)
             except (OSError, ValueError, RuntimeError) as exc:
                 raise SetupError(f"{str(self._folder)!r} holds no CLIP model that can be read: {_line(exc)}") from exc
             self._parts = processor, model.eval()
@@ -73,6 +80,17 @@ def check(folder: Path) -> None:
         )
     if find_spec("torch") is None or find_spec("transformers") is None:
         raise SetupError("CLIP_MODEL needs the local extra.", hint='Install it: pip install "tirada[local]"')
+
+
+def _embeds(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """The embedding of one picture, by whichever name the model and the version of transformers have it."""
+    if hasattr(model, "get_image_features"):
+        said = model.get_image_features(pixel_values=pixels)
+        found = said if hasattr(said, "norm") else said.pooler_output
+    else:
+        found = model(pixel_values=pixels).image_embeds
+    embedding: torch.Tensor = found[0].float()
+    return embedding
 
 
 def _line(exc: BaseException) -> str:

@@ -46,7 +46,7 @@ def check_font(path: Path) -> None:
     from fontTools.ttLib import TTFont, TTLibError
 
     try:
-        TTFont(path, fontNumber=0, lazy=True).close()
+        TTFont(io.BytesIO(path.read_bytes()), fontNumber=0, lazy=True).close()
     except (TTLibError, OSError) as exc:
         raise UsageError(f"{str(path)!r} is no font: give a .ttf or .otf file.") from exc
 

@@ -106,8 +106,9 @@ def shape_for(wanted: Wanted) -> type[BaseModel]:
         picture=text("a picture", 8, PICTURE_MAX),
     )
     cast = CHARACTERS_MAX + len(wanted.characters)
-    pages = (Annotated[list[page], AfterValidator(functools.partial(_exactly, wanted.pages))], ...)  # type: ignore[valid-type]
-    characters = (Annotated[list[character], AfterValidator(functools.partial(_at_most, cast))], ...)  # type: ignore[valid-type]
+    several: Any = list
+    pages: Any = Annotated[several[page], AfterValidator(functools.partial(_exactly, wanted.pages))], ...
+    characters: Any = Annotated[several[character], AfterValidator(functools.partial(_at_most, cast))], ...
     return create_model(
         "Book",
         __config__=closed,

@@ -67,7 +67,8 @@ class StoryJob(Job):
 
     def _moderated(self, scribe: Scribe | None) -> str:
         """Who looked at the idea; raises Refused with the categories where something was found."""
-        text = "\n".join([self._job["idea"], self._job["title"], self._job["setting"], *map(str, self._characters())])
+        said = [self._job[name] for name in ("idea", "title", "setting")] + [str(one) for one in self._characters()]
+        text = "\n".join(part for part in said if part)
         found, by = wordlist.flagged(text, self._folder), wordlist.ONLY_WORDS
         if scribe is not None:
             # An endpoint may have no such model: the list is better than nothing, and the run says so.
