@@ -21,7 +21,7 @@ from tirada.workflows.stories.text import characters_of, setting_of
 
 PDF, EPUB, HTML, JSON, REPORT = "book.pdf", "book.epub", "book.html", "story.json", "report.md"
 #: Points that text is set in at most, by the age of the readers: (up to years, points).
-POINTS = ((3.5, 22.0), (7.5, 17.0), (12.5, 14.0), (99.0, 12.0))
+POINTS = ((3.5, 23.0), (7.5, 18.0), (12.5, 15.0), (99.0, 12.5))
 
 
 class Binder:

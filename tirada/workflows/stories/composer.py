@@ -94,7 +94,7 @@ def _cast(order: Order, idea: Idea, lore: Mapping[str, Any], dice: random.Random
         "hero_np": "a child" if idea.named else _indefinite(idea.hero),
         "friend": friend.name,
         "friend_np": _indefinite(friend_phrase),
-        "the_friend": f"the {without_article(friend_phrase)}",
+        "the_friend": f"the {_short(friend_phrase)}",
         "deed": idea.deed or _infinitive_of(dice.choice(lore["wishes"]["deeds"])),
         **_pronouns(("he", "him", "his", "himself"), hero_is),
         **_pronouns(("she", "her", "hers", "herself"), friend_is),

@@ -102,7 +102,8 @@ def read(text: str, lore: Mapping[str, Any]) -> Idea:
 def head(phrase: str) -> str:
     """The noun of a phrase: ``a shy lighthouse keeper with a lamp`` -> keeper."""
     words = phrase.split()
-    end = next((at for at, word in enumerate(words) if at and word.casefold() in JOINTS), len(words))
+    ends = (at for at, word in enumerate(words) if at and word.casefold() in (*JOINTS, *DETERMINERS))
+    end = next(ends, len(words))
     return words[end - 1].casefold().strip(",.;:'’") if words else ""
 
 
