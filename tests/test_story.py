@@ -10,13 +10,18 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.cli_tools import Tirada, WaitingServer, endpoint, finish, info_of
+from models.contract import Capabilities
+from tests.cli_tools import ROOT, Tirada, WaitingServer, endpoint, finish, info_of
 from tests.servers.base import Fault
 from tests.servers.openai_api import OpenAIServer
 from tests.story_tools import IDEA, SMALL, always, answer, record, tell
 from tirada.engine.events import JobProgress
+from tirada.engine.plan import Plan
+from tirada.errors import UsageError
 from tirada.workflows import registry
 from tirada.workflows.stories.text import characters_of
+from tirada.workflows.story import StoryOptions, plan_story
+from tirada.workflows.workflow import Common
 
 FILES = {"book.pdf", "book.epub", "book.html", "story.json", "report.md", "index.html", "info.json"}
 
@@ -323,6 +328,42 @@ def test_the_row_is_all_that_is_known_before(tirada: Tirada) -> None:
     shown = tirada("story", "--help")
     assert shown.code == 0 and "--redo-below" in shown.out
     assert "An illustrated book" in tirada("--help").out
+
+
+def order(backend: Capabilities, **options: Any) -> Plan:
+    """The plan for a backend that can do so much."""
+    common = Common(backend="other", capabilities=backend, data=ROOT / "data", output=Path("output"), gpt=False)
+    return plan_story(StoryOptions(idea=IDEA, pages=2, **options), common)
+
+
+def able(**what: Any) -> Capabilities:
+    return Capabilities(summary="", paid=False, seeds=True, negative=False, **what)
+
+
+def test_what_a_backend_can_do_decides_what_pages_start_from() -> None:
+    only_words = order(able())
+    assert [step["images"] for step in only_words.steps] == [1, 2] and only_words.job["notes"] == []
+    hinted = order(able(init_image=True))
+    assert [step["images"] for step in hinted.steps] == [1, 1, 2]
+    assert "--from-sheet" in hinted.job["notes"][0] and hinted.job["use"] == {}
+    started = order(able(init_image=True, settings=frozenset({"strength"})), from_sheet=True)
+    assert started.job["use"] == {"init_image": "@sheet", "strength": 0.6} and started.job["notes"] == []
+    assert order(able(references=4)).job["use"] == {"references": ["@sheet"]}
+    assert order(able(references=4), sheet=False).job["use"] == {}
+    Image.new("RGB", (8, 8)).save("a.png")
+    for wrong in ({"reference": Path("a.png")}, {"from_sheet": True}):
+        with pytest.raises(UsageError, match="Backend 'other'"):
+            order(able(), **wrong)
+
+
+@pytest.mark.parametrize("title", ["../../etc/</title><script>", "con", "\u202eevil", "a" * 120, "😀"])
+def test_titles_of_any_kind(tirada: Tirada, title: str) -> None:
+    (folder,) = tell(tirada, "--pages", "1", "--title", title).folders
+    assert folder.resolve().parent == Path("output").resolve()
+    assert record(folder)["title"] == title
+    assert "<script>" not in (folder / "book.html").read_text().partition("</main>")[0].partition("<main")[2]
+    assert (folder / "book.pdf").exists() and (folder / "book.epub").exists()
+    assert "at most 120" in tell(tirada, "--title", "a" * 121, code=2).err
 
 
 def test_a_story_for_each_size_has_its_shape(tirada: Tirada) -> None:

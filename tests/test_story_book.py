@@ -149,7 +149,8 @@ def hostile(book: Book) -> Book:
 
 @pytest.mark.skipif(not epubcheck(), reason="epubcheck is not installed")
 def test_epubcheck_finds_nothing(book: Book, tmp_path: Path) -> None:
-    for name, one in (("plain", book), ("bare", replace(book, cover=None, summary="")), ("hostile", hostile(book))):
+    books = {"plain": book, "bare": replace(book, cover=None, summary=""), "hostile": hostile(book)}
+    for name, one in {**books, "rtl": replace(book, language="he")}.items():
         path = tmp_path / f"{name}.epub"
         path.write_bytes(epub.render(one))
         done = subprocess.run([*epubcheck(), str(path)], capture_output=True, text=True, check=False)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+from models.contract import TITLE_MAX
 from tirada.engine.plan import Plan
 from tirada.errors import TiradaError, UsageError
 from tirada.workflows.stories import wordlist
@@ -70,7 +71,7 @@ class StoryOptions:
     ] = None
     tries: Annotated[int, Opt(help="How often, at most.", min=1, max=TRIES_MAX, metavar="N")] = 2
     font: Annotated[
-        Path | None, Opt(help="Set the book in this font, e.g. for Chinese or Arabic letters.", metavar="FILE")
+        Path | None, Opt(help="Set the book in this font, e.g. for Japanese or Arabic letters.", metavar="FILE")
     ] = None
 
 
@@ -89,6 +90,9 @@ def plan_story(options: StoryOptions, common: Common) -> Plan:
         from tirada.output.book.fonts import check_font
 
         check_font(font)
+    title = one_line(options.title)
+    if len(title) > TITLE_MAX:
+        raise UsageError(f"The title has {len(title)} characters; at most {TITLE_MAX} are right.")
     sheet, use, notes = _consistency(options, common, reference)
     first = 1 if sheet else 0
     others = options.pages - 1 + options.cover
@@ -110,7 +114,7 @@ def plan_story(options: StoryOptions, common: Common) -> Plan:
         job={
             "idea": idea,
             "pages": options.pages,
-            "title": one_line(options.title),
+            "title": title,
             "characters": [{"name": one.name, "look": one.look} for one in map(character_from, options.character)],
             "setting": one_line(options.setting),
             "style": style_name,

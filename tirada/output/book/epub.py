@@ -16,12 +16,14 @@ from tirada.output.text import clean, one_line, xml_text
 if TYPE_CHECKING:
     from tirada.output.book import Book, Leaf
 
+#: ISO 639-1 codes of languages whose pages turn the other way.
+RIGHT_TO_LEFT = ("ar", "fa", "he", "ps", "ur", "yi")
 STYLE = """\
 body { margin: 0; padding: 0; text-align: center; }
 figure { margin: 0 0 1em; }
 img { max-width: 100%; max-height: 66vh; }
 .cover img { max-height: 96vh; }
-.words { margin: 0 auto; max-width: 32em; padding: 0 1.2em; line-height: 1.5; text-align: left; }
+.words { margin: 0 auto; max-width: 32em; padding: 0 1.2em; line-height: 1.5; text-align: start; font-size: 1.15em; }
 .words p { margin: 0 0 .6em; }
 h1 { font-size: 1.5em; line-height: 1.2; margin: .6em 1em; }
 """
@@ -36,6 +38,8 @@ def render(book: Book) -> bytes:
     made.set_identifier(f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, book.identifier)}")
     made.set_title(_line(book.title))
     made.set_language(book.language)
+    if book.language in RIGHT_TO_LEFT:
+        made.set_direction("rtl")
     if summary := _line(book.summary):
         made.add_metadata("DC", "description", summary)
     for name, value in (
@@ -75,6 +79,7 @@ def _chapter(made: Any, book: Book, leaf: Leaf, style: Any) -> Any:
     made.add_item(picture)
     title = str(leaf.number) if leaf.number else _line(book.title)
     page = epub.EpubHtml(uid=stem, title=title, file_name=f"{stem}.xhtml", lang=book.language)
+    page.direction = "rtl" if book.language in RIGHT_TO_LEFT else None
     page.content = _body(book, leaf, picture.file_name)
     page.add_item(style)
     made.add_item(page)

@@ -63,6 +63,8 @@ def typeface(cut: Cut, letters: str, own: Path | None = None) -> Typeface:
     options = Options()
     options.notdef_outline = True
     options.recalc_timestamp = False
+    # What font editors leave for themselves.
+    options.drop_tables = [*options.drop_tables, "FFTM", "PfEd"]
     subsetter = Subsetter(options)
     subsetter.populate(unicodes=[ord(char) for char in wanted])
     have = set(font.getBestCmap())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,14 @@ OPACITY = 0.9
 TITLE_LEADING = 1.14
 #: Characters of text from which lines begin at the left instead of being centred.
 LONG = 230
+
+
+def _side(text: str) -> str:
+    """Where lines begin: by the first letter that has a direction."""
+    for char in text:
+        if (direction := unicodedata.bidirectional(char)) in ("L", "R", "AL"):
+            return "L" if direction == "L" else "R"
+    return "L"
 
 
 class UnsettableText(ValueError):
@@ -61,6 +70,8 @@ class _Press:
         self._pdf.set_auto_page_break(False)
         self._pdf.set_margin(0)
         self._pdf.c_margin = 0
+        # Kerning, ligatures, and the scripts whose letters join or run from right to left.
+        self._pdf.set_text_shaping(True)
 
     def print(self) -> bytes:
         pdf, book = self._pdf, self._book
@@ -112,7 +123,7 @@ class _Press:
         top = y + PADDING * 0.8
         for number, one in enumerate(lines):
             pdf.set_xy(x + PADDING, top + number * line)
-            pdf.cell(width - 2 * PADDING, line, one, align="C" if centred else "L")
+            pdf.cell(width - 2 * PADDING, line, one, align="C" if centred else _side(text))
         if rule:
             self._ornament(self._w / 2, top + len(lines) * line + 4.0)
 
