@@ -12,8 +12,24 @@ from typing import Any
 import typer
 
 from tirada import __version__
-from tirada.cli import backends, batch, costs, doctor, export, history, models, rerun, resume, retry, roles, show
-from tirada.cli import story_redo as redo
+from tirada.cli import (
+    backends,
+    batch,
+    costs,
+    doctor,
+    export,
+    favourites,
+    history,
+    mark,
+    models,
+    rerun,
+    resume,
+    retry,
+    roles,
+    show,
+    story_redo,
+    tuning,
+)
 from tirada.cli.console import result
 from tirada.errors import UsageError
 from tirada.workflows import registry
@@ -27,15 +43,21 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "history": history.command,
     "costs": costs.command,
     "show": show.command,
+    "mark": mark.command,
+    "favourites": favourites.command,
     "export": export.command,
     "roles": roles.command,
+    "tuning": tuning.command,
     "backends": backends.command,
     "models": models.command,
     "doctor": doctor.command,
-    "story-redo": redo.command,
+    "story-redo": story_redo.command,
 }
 #: Commands that have commands of their own, by name.
-GROUPS: dict[str, dict[str, Callable[..., Any]]] = {"models": models.SUBCOMMANDS}
+GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
+    "models": models.SUBCOMMANDS,
+    "tuning": tuning.SUBCOMMANDS,
+}
 OTHERS = "\n".join(
     [
         *(f"  {row.name:<12}{row.summary}" for row in registry.WORKFLOWS),

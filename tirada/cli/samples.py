@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from models.contract import Concept, ImageBackend, ImageRequest
+from models.errors import ModelError, UnsupportedRequest
 from tirada.engine.items import FILE_LISTS, FILES, MARK
 from tirada.engine.plan import Plan, ReadyConcept, request_from_json
 
@@ -60,8 +61,31 @@ class Samples:
         """A request of the plan's own, without what the steps of a job add."""
         return request_from_json(plan.request_for(concept), None)
 
+    def objection(self, name: str, plain: Mapping[str, Any], way: Mapping[str, Any]) -> str:
+        """What a backend ("" = the run's own) has against a request with the fields ``way`` beside the plain ones.
+
+        Nothing where it refuses the plain ones, too: then it is not these fields, and checking the plan says what.
+        """
+        backend = self._other(name) if name else self._backend
+        common = {"prompt": TYPICAL.prompt, **plain}
+        try:
+            backend.check(self._filled(common))
+        except ModelError:
+            return ""
+        try:
+            backend.check(self._filled({**common, **way}))
+        except UnsupportedRequest as exc:
+            return str(exc)
+        except ModelError:
+            return ""
+        return ""
+
     def _of_step(self, plan: Plan, step: int) -> ImageRequest:
-        fields = {**plan.request_for(TYPICAL), **plan.step_request(step)}
+        return self._filled({**plan.request_for(TYPICAL), **plan.step_request(step)})
+
+    def _filled(self, given: Mapping[str, Any]) -> ImageRequest:
+        """The request of these fields, with blank pictures for those that are still to be made."""
+        fields = dict(given)
         for name in FILES:
             if _is_mark(fields.get(name)):
                 fields[name] = self._blank(fields, mask=name == "mask")

@@ -20,6 +20,7 @@ from tirada.cli.options import (
     JsonOption,
     OutputOption,
     QuietOption,
+    UserOption,
     YesOption,
     check_language,
     check_size,
@@ -117,9 +118,7 @@ def _common(
         Literal["auto", "always", "never"],
         typer.Option("--embed", help="Write title, tags and settings into the images; auto leaves signed ones alone."),
     ] = "auto",
-    user: Annotated[
-        str, typer.Option("--user", metavar="NAME", help="For whom it is made; see `history --user`.")
-    ] = "",
+    user: UserOption = None,
     budget: BudgetOption = None,
     yes: YesOption = False,
     output: OutputOption = None,
@@ -207,6 +206,8 @@ def _run(
             output=setup.output,
             gpt=gpt,
             settings={name: settings.value(name) for name in row.settings},
+            capabilities_of=lambda name: setup.other_backend(name)[0].capabilities,
+            objection=setup.samples.objection,
             **_fields(common, own["budget"], settings.writer_language, settings.format),
         ),
     )
@@ -233,7 +234,6 @@ def _is_list(workflow: Workflow[Any], name: str) -> bool:
 def _fields(common: dict[str, Any], budget: Decimal | None, language: str, file_format: str) -> dict[str, Any]:
     """The fields of ``Common`` that come from options; those that a workflow has for itself are left out."""
     from models.sizes import parse_size
-    from tirada.output.text import one_line
 
     size = common.get("size")
     return {
@@ -252,6 +252,6 @@ def _fields(common: dict[str, Any], budget: Decimal | None, language: str, file_
         },
         "format": common.get("file_format") or file_format,
         "embed": common.get("embed") or "auto",
-        "user": one_line(str(common.get("user") or "")),
+        "user": common.get("user") or "",
         "budget": budget,
     }

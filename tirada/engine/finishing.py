@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tirada.engine.events import FolderDone
-from tirada.engine.plan import heeded_negative, request_from_json
+from tirada.engine.plan import PRIVATE, heeded_negative, request_from_json
 from tirada.engine.source import ActiveConcept
 from tirada.engine.state import RunState
 from tirada.store.store import SETTLED
@@ -116,7 +116,8 @@ def _common(details: Sequence[Mapping[str, str]]) -> dict[str, str]:
 def _job(state: RunState) -> dict[str, object] | None:
     if state.parts.job is None:
         return None
-    return {"settings": dict(state.plan.job), "steps": [dict(step) for step in state.plan.steps]}
+    told = {name: value for name, value in state.plan.job.items() if name != PRIVATE}
+    return {"settings": told, "steps": [dict(step) for step in state.plan.steps]}
 
 
 def _entry(state: RunState, image: RowMapping, common: Mapping[str, str]) -> dict[str, object]:

@@ -15,6 +15,8 @@ from tirada.engine.job import Item
 
 #: Settings that mean something to the backend they were given for only.
 FOREIGN = ("model", "steps", "guidance", "scheduler", "loras")
+#: What a job's settings hold under this name stays in the store: info.json, which people pass on, has none of it.
+PRIVATE = "private"
 #: Seeds are 32 bits wide, as every tool of the field takes them.
 SEEDS = 2**32
 

@@ -26,13 +26,11 @@ from pydantic import (
 
 from tirada.output import gallery, info_md
 from tirada.output.atomic import write_bytes, write_text
-from tirada.output.text import clean
+from tirada.output.text import cell, clean
 
 SCHEMA = 1
 SCHEMA_FILE = Path(__file__).with_name("info.schema.json")
 CSV_HEADER = ("file", "title", "description", "metatags", "prompt", "seed", "width", "height")
-#: What a spreadsheet would take for the beginning of a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 #: Any text, repaired so that it can be written as UTF-8.
 Text = Annotated[str, BeforeValidator(lambda value: clean(value) if isinstance(value, str) else value)]
@@ -227,14 +225,6 @@ def json_schema() -> str:
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
-def _cell(text: str) -> str:
-    """The text as a spreadsheet may see it: it shows the quote in front of nothing, and takes no formula from a model.
-
-    As OWASP advises; the list of prompts that is read by programs stays as it is.
-    """
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
-
-
 def _batch_csv(info: Info) -> bytes:
     """The rows as UTF-8, encoded as they are written: ten thousand of them are many megabytes."""
     data = io.BytesIO()
@@ -245,6 +235,6 @@ def _batch_csv(info: Info) -> bytes:
         seed = "" if image.seed is None else image.seed
         words = info.words_of(image)
         texts = (words.title, words.description, ", ".join(words.metatags), words.prompt)
-        writer.writerow([image.file, *map(_cell, texts), seed, image.width, image.height])
+        writer.writerow([image.file, *map(cell, texts), seed, image.width, image.height])
     sink.flush()
     return data.getvalue()

@@ -38,6 +38,7 @@ class BatchOptions:
     request: Mapping[str, Any] = field(default_factory=dict)
     embed: str = "auto"
     on_refusal: str = "skip"
+    user: str = ""
     budget: Decimal | None = None
     format: str = "png"
     csv: Path = Path("output/batch_prompts.csv")
@@ -106,6 +107,7 @@ def _plan(options: BatchOptions, *, concepts: int, images: int, source: str = ""
         format=options.format,
         embed=options.embed,
         on_refusal=options.on_refusal,
+        user=options.user,
         budget="" if options.budget is None else str(options.budget),
         csv=str(options.csv) if options.only_prompts else "",
         source=source,

@@ -40,6 +40,12 @@ class WorkflowRow:
 
 WORKFLOWS: tuple[WorkflowRow, ...] = (
     WorkflowRow(
+        name="avatar",
+        summary="A character image with rare traits, from somebody's posts.",
+        target="tirada.workflows.avatar:AVATAR",
+        settings=("BLUESKY_BASE_URL", "MASTODON_BASE_URL", "X_BASE_URL", "X_BEARER_TOKEN"),
+    ),
+    WorkflowRow(
         name="story",
         summary="An illustrated book from an idea: PDF, EPUB and a page to turn.",
         target="tirada.workflows.story:STORY",
