@@ -20,8 +20,9 @@ Flags = NDArray[np.bool_]
 WORD = 62
 #: What missing a fixed number counts beside one that follows from weights.
 FIXED = 1_000
-#: Rounds without success after which it stays as it is; more for small sets, which cost nothing, and for fixed numbers.
-ROUNDS, ROUNDS_FIXED, WORK = 6, 60, 40_000
+#: Rounds without success after which it stays as it is: where all fixed numbers are met, and where one is not; then
+#: more for small sets, which cost nothing.
+ROUNDS, ROUNDS_FIXED, ROUNDS_MOST, WORK = 8, 60, 400, 40_000
 #: Tokens looked at for a change of two values at once.
 LOOKED_AT = 4_000
 
@@ -64,8 +65,9 @@ class Balance:
             missing = self._missing()
 
     def _patience(self, missing: int) -> int:
-        rounds = ROUNDS_FIXED if missing >= FIXED else ROUNDS
-        return max(rounds, min(WORK // len(self._rows), 400))
+        if missing < FIXED:
+            return ROUNDS
+        return max(ROUNDS_FIXED, min(WORK // len(self._rows), ROUNDS_MOST))
 
     def _missing(self) -> int:
         return int(sum((np.abs(off) * cost).sum() for off, cost in zip(self._off, self._cost, strict=True)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import string
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -276,6 +277,8 @@ def _traits(path: Path, head: _File | None, faults: list[str]) -> tuple[Trait, .
         read = _shaped(body, _Trait, f"{path.name}: {name}", faults)
         if read is not None:
             found.append(_trait(name, read, tiers, f"{path.name}: {name}", faults))
+    titles = Counter(trait.title.casefold() for trait in found)
+    faults += [f"{path.name}: {times} traits have the title {title!r}." for title, times in titles.items() if times > 1]
     return tuple(found)
 
 
