@@ -325,6 +325,8 @@ class Scribe(Protocol):
         """The categories of harm that a moderation model sees in the text; none where it is harmless. Raises
         ModelError, UnsupportedRequest at an endpoint without one."""
 
+    def close(self) -> None: ...
+
 
 class Meter(Protocol):
     """Told of every paid text call before it leaves and after it is settled."""

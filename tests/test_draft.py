@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -209,9 +208,6 @@ def test_free_at_the_size_asked() -> None:
     ("change", "name"),
     [
         ({"model": "sdxl"}, "sdxl"),
-        ({"init_image": Path("a.png")}, "init_image"),
-        ({"strength": 0.5}, "strength"),
-        ({"references": (Path("a.png"),)}, "references"),
         ({"loras": (Lora("x"),)}, "loras"),
         ({"steps": 4}, "steps"),
         ({"guidance": 0.0}, "guidance"),

@@ -86,7 +86,9 @@ def test_every_family_starts_from_an_image(render: Tirada, name: str) -> None:
 def test_a_single_file_renders_like_its_folder(render: Tirada, name: str) -> None:
     result = render(f"{single_file(name)}", 1, "--option", f"config={checkpoint(name)}", "--stable-diffusion")
     assert result.code == 0, result.err
-    assert pixels(result) == pixels(render(name, 1))
+    (one,), (other,) = arrays(result), arrays(render(name, 1))
+    # Weights that lie elsewhere in memory may be summed in another order: on some processors a pixel differs by 1.
+    assert abs(one - other).max() <= 1
 
 
 # --- seeds ------------------------------------------------------------------------------------------------------------

@@ -73,6 +73,12 @@ class Settings(BaseSettings):
     )
     flux_model: OptionalText = Field(None, description="Model of --flux, likewise.")
     hf_token: OptionalSecret = Field(None, description="Token for models of the Hugging Face hub that want one.")
+    x_bearer_token: OptionalSecret = Field(None, description="Bearer token of X's API, for avatar --x.")
+    x_base_url: OptionalText = Field(None, description="Another address of X's API.")
+    bluesky_base_url: OptionalText = Field(None, description="Another address of Bluesky's public API.")
+    mastodon_base_url: OptionalText = Field(
+        None, description="Server that avatar --mastodon asks. Unset: the host of the account."
+    )
     images_in_flight: int | None = Field(
         None, ge=1, le=256, description="Images under way at once with a hosted backend. Unset: what it likes."
     )

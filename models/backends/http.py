@@ -73,10 +73,12 @@ class HttpApi:
         headers: Mapping[str, str],
         timeout: float,
         connections: int = 8,
+        largest: int | None = None,
     ) -> None:
         """Raises SetupError for a base URL that is none. Values of ``headers`` are secrets and are never shown.
 
-        ``timeout`` is in seconds, from the moment a request has left until its answer is there whole.
+        ``timeout`` is in seconds, from the moment a request has left until its answer is there whole; an answer of more
+        than ``largest`` bytes (None = ``ANSWER_MAX``) is a BadAnswer.
         """
         if not is_url(base_url):
             raise _no_base_url(base_url)
@@ -89,6 +91,7 @@ class HttpApi:
         self._setting = setting
         self._timeout = (CONNECT, timeout)
         self._headers = dict(headers)
+        self._largest = largest
         self._session = _session()
         # Neither proxies nor .netrc: a key goes to the service and nowhere else.
         self._session.trust_env = False
@@ -179,10 +182,11 @@ class HttpApi:
 
     def _read(self, response: Response) -> bytes:
         body = bytearray()
+        largest = self._largest or ANSWER_MAX
         for chunk in response.iter_content(CHUNK):
             body += chunk
-            if len(body) > ANSWER_MAX:
-                raise BadAnswer(f"{self.what}: the answer is larger than {ANSWER_MAX // 1024**2} MB.")
+            if len(body) > largest:
+                raise BadAnswer(f"{self.what}: the answer is larger than {largest // 1024**2} MB.")
         return bytes(body)
 
     def _translate(self, exc: RequestException, *, paid: bool) -> ModelError:

@@ -6,14 +6,18 @@ Invariant: a file is looked at and read once for all images of a run, and again 
 from __future__ import annotations
 
 import functools
+import io
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from models.errors import UnsupportedRequest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 InputFormat = Literal["png", "jpeg", "webp"]
 FORMATS: tuple[InputFormat, ...] = ("png", "jpeg", "webp")
@@ -69,6 +73,40 @@ def read_input(path: Path, *, formats: Sequence[InputFormat] = FORMATS, max_byte
     """The bytes of a file that ``look_at`` accepts; raises UnsupportedRequest like it."""
     look_at(path, formats=formats, max_bytes=max_bytes)
     return _shelf.read(path, _status(path))
+
+
+def decode(data: bytes, name: str) -> Image:
+    """The picture of a file's bytes, upright, in a mode of its own; raises UnsupportedRequest where it is broken."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return ImageOps.exif_transpose(picture)
+    # Pillow's decoders answer broken bytes with any of these.
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError):
+        raise UnsupportedRequest(f"{name!r} is broken.", hint="Save it again as PNG, JPEG or WebP.") from None
+
+
+def check_mask(mask: Path, size: tuple[int, int]) -> None:
+    """Raise UnsupportedRequest unless the mask is a PNG of its start image's size (upright) with transparent pixels."""
+    look_at(mask, formats=["png"])
+    picture = decode(read_input(mask), str(mask))
+    if picture.size != size:
+        raise UnsupportedRequest(
+            f"The mask {str(mask)!r} is {picture.width}x{picture.height}, its start image {size[0]}x{size[1]}.",
+            hint="Both must have the same size.",
+        )
+    if holes(picture).getbbox() is None:
+        raise UnsupportedRequest(
+            f"The mask {str(mask)!r} has no transparent pixels.", hint="They say where the start image may change."
+        )
+
+
+def holes(mask: Image) -> Image:
+    """White where the mask is transparent."""
+    from PIL import ImageOps
+
+    return ImageOps.invert(mask.convert("RGBA").getchannel("A"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.backends.input_images import look_at, read_input
+from models.backends.input_images import check_mask, decode, holes, read_input
 from models.backends.output_images import Picture, from_base64
-from models.errors import BadAnswer, UnsupportedRequest
+from models.errors import BadAnswer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,19 +22,8 @@ if TYPE_CHECKING:
 def check_start_image(init_image: Path, mask: Path | None) -> None:
     """Raise UnsupportedRequest unless the start image can be read, and the mask is a PNG of its size with holes."""
     size = _read(init_image).size
-    if mask is None:
-        return
-    look_at(mask, formats=["png"])
-    holes = _read(mask)
-    if holes.size != size:
-        raise UnsupportedRequest(
-            f"The mask {str(mask)!r} is {holes.width}x{holes.height}, its start image {size[0]}x{size[1]}.",
-            hint="Both must have the same size.",
-        )
-    if _holes(holes).getbbox() is None:
-        raise UnsupportedRequest(
-            f"The mask {str(mask)!r} has no transparent pixels.", hint="They say where the start image may change."
-        )
+    if mask is not None:
+        check_mask(mask, size)
 
 
 def start_image(path: Path, size: tuple[int, int]) -> str:
@@ -44,7 +33,7 @@ def start_image(path: Path, size: tuple[int, int]) -> str:
 
 def mask_image(path: Path, size: tuple[int, int]) -> str:
     """The mask as these servers want it, in base64: white where the picture may change, black elsewhere."""
-    return _encode(_holes(_read(path)), size)
+    return _encode(holes(_read(path)), size)
 
 
 def rendered(text: str, what: str) -> Picture:
@@ -70,21 +59,7 @@ def rendered(text: str, what: str) -> Picture:
 
 def _read(path: Path) -> Image:
     """The picture of a file, upright."""
-    from PIL import Image, ImageOps
-
-    data = read_input(path)
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return ImageOps.exif_transpose(picture)
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError):
-        raise UnsupportedRequest(f"{str(path)!r} is broken.", hint="Save it again as PNG, JPEG or WebP.") from None
-
-
-def _holes(mask: Image) -> Image:
-    """White where the mask is transparent."""
-    from PIL import ImageOps
-
-    return ImageOps.invert(mask.convert("RGBA").getchannel("A"))
+    return decode(read_input(path), str(path))
 
 
 def _encode(picture: Image, size: tuple[int, int]) -> str:

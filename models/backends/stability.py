@@ -105,7 +105,7 @@ class StabilityBackend:
             max_batch=1,
             max_in_flight=max_in_flight,
             init_image=True,
-            settings=frozenset({"guidance"}),
+            settings=frozenset({"guidance", "strength"}),
             options=frozenset(OPTIONS),
         )
         self._key = key

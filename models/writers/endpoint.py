@@ -48,6 +48,8 @@ TYPICAL_THINKING, MOST_THINKING = 500, 8000
 #: UTF-8 bytes per token, on the low side: an estimate should not be too small.
 BYTES_PER_TOKEN = 3.5
 
+#: Reads any text for harm, at no cost (docs: "free to use").
+MODERATION = "omni-moderation-latest"
 _TEXT = {"type": "string"}
 #: The parts of a concept that is written, and what one that is rewritten has on top.
 PARTS: dict[str, Any] = {"title": _TEXT, "description": _TEXT, "metatags": {"type": "array", "items": _TEXT}}
@@ -116,16 +118,23 @@ class Endpoint:
     # --- asking -----------------------------------------------------------------------------------------------------
 
     def ask(self, messages: list[Message], concepts: int, *, roomier: int = 0, parts: dict[str, Any] = PARTS) -> Answer:
-        """Send the talk and return the answer; raises ModelError. Each ``roomier`` doubles the space for the answer.
+        """Ask for concepts; ``parts`` are theirs, as a JSON schema calls its properties. See ``ask_for``."""
+        room = MOST_OUTPUT * concepts
+        return self.ask_for(messages, name="concepts", schema=schema_of(parts), room=room, roomier=roomier)
 
-        ``parts`` are those of a concept, as a JSON schema calls its properties.
+    def ask_for(
+        self, messages: list[Message], *, name: str, schema: dict[str, Any], room: int, roomier: int = 0
+    ) -> Answer:
+        """Send the talk and return the answer; raises ModelError.
+
+        ``room`` is the most tokens that the answer itself takes; each ``roomier`` doubles the space there is for it.
         """
         dialect = self._dialect
         while True:
-            room = self._room(dialect, concepts) << roomier
-            parameters = self._parameters(dialect, room, parts)
+            whole = (room + (MOST_THINKING if self._thinks(dialect) else 0)) << roomier
+            parameters = self._parameters(dialect, whole, name, schema)
             try:
-                answer = self._send(messages, parameters, room)
+                answer = self._send(messages, parameters, whole)
             except ModelError as error:
                 weaker = dialect.weaker(refused_parameter(error.__cause__, parameters))
                 if weaker is None:
@@ -134,6 +143,21 @@ class Endpoint:
             else:
                 self._learn(dialect)
                 return answer
+
+    def moderate(self, text: str) -> list[str]:
+        """The categories that OpenAI's moderation flags, which is free; raises ModelError."""
+        import httpx2
+        import openai
+
+        try:
+            reply = self._connect().moderations.create(model=MODERATION, input=text)
+            categories = reply.results[0].categories.model_dump(by_alias=True)
+            flagged = reply.results[0].flagged
+        except (openai.OpenAIError, httpx2.RequestError, ValueError) as exc:
+            raise translate(exc, what=f"{self._what}, moderation") from exc
+        except (AttributeError, IndexError, TypeError) as exc:
+            raise BadAnswer(f"{self._what}: the answer is no moderation.", hint="Check the base URL.") from exc
+        return sorted(name for name, found in categories.items() if found) or (["other"] if flagged else [])
 
     def close(self) -> None:
         with self._lock:
@@ -182,17 +206,13 @@ class Endpoint:
                 )
             return self._client
 
-    def _room(self, dialect: Dialect, concepts: int) -> int:
-        """The most tokens an answer may have."""
-        return MOST_OUTPUT * concepts + (MOST_THINKING if self._thinks(dialect) else 0)
-
-    def _parameters(self, dialect: Dialect, room: int, parts: dict[str, Any]) -> dict[str, Any]:
+    def _parameters(self, dialect: Dialect, room: int, name: str, schema: dict[str, Any]) -> dict[str, Any]:
         """Everything but model and messages. No temperature: thinking models refuse it, and the briefs vary enough."""
         wanted: dict[str, Any] = {"max_completion_tokens": room, "reasoning_effort": self._effort}
         parameters = {name: value for name, value in wanted.items() if value and name not in dialect.dropped}
         if dialect.format == "schema":
-            schema = {"name": "concepts", "strict": True, "schema": schema_of(parts)}
-            parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
+            form = {"name": name, "strict": True, "schema": schema}
+            parameters["response_format"] = {"type": "json_schema", "json_schema": form}
         elif dialect.format == "object":
             parameters["response_format"] = {"type": "json_object"}
         return parameters
@@ -231,8 +251,12 @@ class Endpoint:
 
     def estimate(self, input_tokens: int, concepts: int) -> Decimal | None:
         """Expected USD of a call; None when the price of the model is unknown."""
-        output = TYPICAL_OUTPUT * concepts + (TYPICAL_THINKING if self._thinks(self._dialect) else 0)
-        return self._cost({"input": input_tokens, "output": output})
+        return self.price(input_tokens, TYPICAL_OUTPUT * concepts)
+
+    def price(self, input_tokens: int, output_tokens: int) -> Decimal | None:
+        """Expected USD of a call whose answer has that many tokens; None when the price of the model is unknown."""
+        thinking = TYPICAL_THINKING if self._thinks(self._dialect) else 0
+        return self._cost({"input": input_tokens, "output": output_tokens + thinking})
 
     def _cost(self, usage: dict[str, int] | None) -> Decimal | None:
         if self._row is None or usage is None:

@@ -90,7 +90,7 @@ class GptWriter:
         Raises SetupError for a key or a base URL that cannot be used, UnsupportedRequest for a model that OpenAI does
         not have.
         """
-        self.model, row = _resolve(model, catalog, official=is_official(base_url))
+        self.model, row = resolve_model(model, catalog, base_url)
         self.batch, self.max_in_flight = max(1, batch), max_in_flight
         self._attempts = max(1, attempts)
         self._novelty, self._forbidden = novelty, forbidden
@@ -258,12 +258,12 @@ def _again(ask: _Ask, jobs: list[_Job], answer: Answer, readable: bool) -> list[
     return [_Ask(part, ask.seed, ask.roomier + 1) for part in (jobs[:half], jobs[half:]) if part]
 
 
-def _resolve(model: str | None, catalog: Catalog, *, official: bool) -> tuple[str, ModelRow | None]:
-    """The name to ask for and its row; the official endpoint takes living models only, others any name."""
+def resolve_model(model: str | None, catalog: Catalog, base_url: str | None) -> tuple[str, ModelRow | None]:
+    """The text model to ask for and its row; the official endpoint takes living models only, others any name."""
     if not model:
         row = catalog.default("text")
         return row.id, row
-    if not official:
+    if not is_official(base_url):
         return model, catalog.find("text", model)
     row = catalog.resolve("text", model)
     # A dated snapshot shares the row of its model, and is asked for by its own name.

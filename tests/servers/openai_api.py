@@ -20,6 +20,7 @@ from tests.servers.multipart import parse_form
 from tests.servers.openai_chat import ChatRules, completion, default_chat
 from tests.servers.openai_errors import Problem, documented
 from tests.servers.openai_images import IMAGE_MODELS, TEXT_TOKENS, TOKENS, Wanted, check_edit, check_request, encoded
+from tests.servers.openai_shapes import moderation
 
 __all__ = ["Fault", "OpenAIServer", "encoded"]
 
@@ -59,6 +60,10 @@ class OpenAIServer(Service):
         self.text_models = [*TEXT_MODELS]
         self.rules = ChatRules()
         self.chat: Callable[[Any], Any] = default_chat
+        #: Words that the moderation flags, with the category of each; None = there is no such endpoint.
+        self.flags: dict[str, str] | None = {}
+        #: Texts that were moderated.
+        self.moderated: list[Any] = []
         #: Goes into the answers as ``revised_prompt`` when set.
         self.revised_prompt = ""
         #: Images made, and chat answers given.
@@ -78,6 +83,9 @@ class OpenAIServer(Service):
                     return self._edit(headers, payload)
                 case "POST", "/chat/completions":
                     return self._chat(_object(payload))
+                case "POST", "/moderations" if self.flags is not None:
+                    self.moderated.append(_object(payload).get("input"))
+                    return as_json(moderation(_object(payload), self.flags))
             raise Problem(f"Invalid URL ({method} {path})", status=404)
         except Problem as problem:
             return problem.answer

@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from tests.servers.openai_shapes import shaped
+
 FIELDS = {
     "model",
     "messages",
@@ -176,7 +178,11 @@ def completion(request: dict[str, Any], reply: Any) -> dict[str, Any]:
 
 
 def default_chat(request: dict[str, Any]) -> dict[str, Any]:
-    """As many new concepts as the request asks for, with a prompt where the rules name one."""
+    """As many new concepts as the request asks for, with a prompt where the rules name one; another shape as it is."""
+    spec = (request.get("response_format") or {}).get("json_schema") or {}
+    if spec.get("name", "concepts") != "concepts":
+        answer: dict[str, Any] = shaped(request)
+        return answer
     concepts = [invent(next(_counter)) for _ in range(wanted_count(request))]
     if '"prompt"' in str(request["messages"][0]["content"]):
         concepts = [{**one, "prompt": f"{one['description']} Ink drawing."} for one in concepts]

@@ -104,9 +104,12 @@ def _plan(setup: Setup, row: RowMapping, wishes: Wishes, *, changed: bool) -> Pl
     if changed:
         plan = _moved(setup, plan, wishes.model, came_from=row["backend"])
     if row["writer"] in ("gpt", "composer"):
-        setup.text_model = row["writer_model"]
-        setup.choose_writer(row["writer"], plan.language)
-        plan = setup.choose_roles(plan)
+        setup.texts.model_name = row["writer_model"]
+        if plan.steps:
+            setup.texts.choose(row["writer"])
+        else:
+            setup.texts.choose_writer(row["writer"], plan.language)
+            plan = setup.choose_roles(plan)
     setup.check(plan, ())
     return setup.settled(plan) if changed else plan
 
@@ -150,7 +153,7 @@ def _facts(
             "model": setup.model_for(plan),
             "on_refusal": plan.on_refusal,
         }
-    return {**facts, "writer": setup.writer_label(), "budget_usd": plan.budget, **usd_facts(estimate)}
+    return {**facts, "writer": setup.texts.label(plan), "budget_usd": plan.budget, **usd_facts(estimate)}
 
 
 def take_up_all(setup: Setup, store: Store, ids: Sequence[str], wishes: Wishes) -> Outcome:

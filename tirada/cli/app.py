@@ -12,9 +12,26 @@ from typing import Any
 import typer
 
 from tirada import __version__
-from tirada.cli import backends, batch, costs, doctor, export, history, models, rerun, resume, retry, roles, show
+from tirada.cli import (
+    backends,
+    batch,
+    costs,
+    doctor,
+    export,
+    favourites,
+    history,
+    mark,
+    models,
+    rerun,
+    resume,
+    retry,
+    roles,
+    show,
+    tuning,
+)
 from tirada.cli.console import result
 from tirada.errors import UsageError
+from tirada.workflows import registry
 
 #: Commands by name, with what their module offers.
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -25,15 +42,26 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "history": history.command,
     "costs": costs.command,
     "show": show.command,
+    "mark": mark.command,
+    "favourites": favourites.command,
     "export": export.command,
     "roles": roles.command,
+    "tuning": tuning.command,
     "backends": backends.command,
     "models": models.command,
     "doctor": doctor.command,
 }
 #: Commands that have commands of their own, by name.
-GROUPS: dict[str, dict[str, Callable[..., Any]]] = {"models": models.SUBCOMMANDS}
-OTHERS = "\n".join(f"  {name:<10}{command.__doc__}" for name, command in COMMANDS.items() if name != "batch")
+GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
+    "models": models.SUBCOMMANDS,
+    "tuning": tuning.SUBCOMMANDS,
+}
+OTHERS = "\n".join(
+    [
+        *(f"  {row.name:<12}{row.summary}" for row in registry.WORKFLOWS),
+        *(f"  {name:<12}{command.__doc__}" for name, command in COMMANDS.items() if name != "batch"),
+    ]
+)
 EPILOG = f"Other commands (--help after each says more):\n\n\b\n{OTHERS}"
 
 #: Options of Typer's own about completion in the shell.
@@ -60,9 +88,23 @@ def make_app(arguments: list[str]) -> typer.Typer:
             app.add_typer(_group(command, GROUPS[name]), name=name)
         else:
             app.command(name, help=about, epilog=EPILOG if default else None)(command)
+    meant = registry.find(arguments[0]) if arguments and arguments[0] not in COMMANDS else None
+    for row in dict.fromkeys([*registry.WORKFLOWS, *([meant] if meant else [])]):
+        # Only the one that is meant is imported; the others are there to be listed.
+        app.command(row.name, help=row.summary)(_nothing) if row is not meant else _add_workflow(app, row)
     # Without --help: that of the default command is the one people see.
     app.callback(add_help_option=False)(_root)
     return app
+
+
+def _nothing() -> None:
+    """Stands for a command that is not meant."""
+
+
+def _add_workflow(app: typer.Typer, row: registry.WorkflowRow) -> None:
+    from tirada.cli.workflow import command_of, help_of
+
+    app.command(row.name, help=help_of(row))(command_of(row))
 
 
 def _group(command: Callable[..., Any], own: dict[str, Callable[..., Any]]) -> typer.Typer:
@@ -98,10 +140,16 @@ def complete_arguments(arguments: list[str], program: str) -> list[str]:
     if first in COMPLETION and program != INSTALLED:
         # A shell completes what stands first, and that is python.
         raise UsageError(f"Only the installed command can be completed: pip install -e . and then `tirada {first}`.")
+    if (two := "-".join(arguments[:2])) in COMMANDS and first in registry.names():
+        # A second command of a workflow: `story redo` is `story-redo`.
+        return [two, *arguments[2:]]
     if first in COMMANDS or first in ROOT_OPTIONS:
         return arguments
     if first.startswith("-") or first[:1].isdigit():
         return ["batch", *arguments]
-    close = difflib.get_close_matches(first, COMMANDS, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(COMMANDS)}."
+    known = [*registry.names(), *COMMANDS]
+    if registry.find(first) is not None:
+        return arguments
+    close = difflib.get_close_matches(first, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}."
     raise UsageError(f"{first!r} is neither a COUNT nor a command; {hint} Try: python main.py --help")

@@ -13,6 +13,7 @@ from tirada.cli.options import (
     JsonOption,
     OutputOption,
     QuietOption,
+    UserOption,
     YesOption,
     check_language,
     check_size,
@@ -134,6 +135,7 @@ def command(
         Literal["skip", "rewrite"],
         typer.Option("--on-refusal", help="Of a content policy: skip the image, or rewrite the idea once."),
     ] = "skip",
+    user: UserOption = None,
     budget: BudgetOption = None,
     yes: YesOption = False,
     output: OutputOption = None,
@@ -183,13 +185,14 @@ def command(
         },
         embed=embed,
         on_refusal=on_refusal,
+        user=user or "",
         budget=budget,
         format=format or settings.format,
         csv=setup.output / "batch_prompts.csv",
     )
     if source is None:
         ready: list[ReadyConcept] = []
-        setup.choose_writer(writer, options.language)
+        setup.texts.choose_writer(writer, options.language)
         plan = setup.choose_roles(plan_batch(options))
     else:
         for name, value in (("--role", role), ("--theme", theme.strip()), ("--writer", writer)):

@@ -12,7 +12,7 @@ from tirada.cli.options import OutputOption
 
 def command(
     by: Annotated[
-        Literal["day", "month", "backend", "model", "run"] | None,
+        Literal["day", "month", "backend", "model", "run", "user"] | None,
         typer.Option("--by", help="One figure for each.", show_default="day, backend and model"),
     ] = None,
     output: OutputOption = None,
@@ -41,12 +41,17 @@ def command(
             }
         )
         return
-    keys = [key for key in ("day", "month", "run", "backend", "model") if rows and key in rows[0]]
+    keys = [key for key in ("day", "month", "run", "user", "backend", "model") if rows and key in rows[0]]
     if rows:
         console.table(
             (*(key.upper() for key in keys), "CALLS", "IN DOUBT", "USD"),
             [
-                (*(row[key] for key in keys), str(row["calls"]), str(row["in_doubt"] or "-"), f"{row['usd']:.4f}")
+                (
+                    *(row[key] or "-" for key in keys),
+                    str(row["calls"]),
+                    str(row["in_doubt"] or "-"),
+                    f"{row['usd']:.4f}",
+                )
                 for row in rows
             ],
         )

@@ -68,8 +68,8 @@ def _keys(setup: Setup) -> Iterator[Finding]:
 
 def _writer(setup: Setup) -> Iterator[Finding]:
     try:
-        setup.choose_writer(None, setup.settings.writer_language)
-        yield "ok", f"Writer: {setup.writer_label()}"
+        setup.texts.choose_writer(None, setup.settings.writer_language)
+        yield "ok", f"Writer: {setup.texts.label()}"
     except (ModelError, TiradaError) as exc:
         yield "problem", str(exc)
 
@@ -102,7 +102,7 @@ def _used(setup: Setup) -> Iterator[tuple[ModelRow, str]]:
     if settings.writer_model:
         if named := catalog.find("text", settings.writer_model):
             yield named, "WRITER_MODEL names it"
-    elif setup.writer_name == "gpt":
+    elif setup.texts.name == "gpt":
         yield from ((row, "the GPT writer uses it") for row in catalog.rows("text") if row.default and not row.backend)
 
 

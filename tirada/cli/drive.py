@@ -65,9 +65,10 @@ def drive(
             plan=plan.to_json(),
             backend=parts.backend.name if parts.backend else "",
             model=setup.model_for(plan),
-            writer=parts.writer.name if parts.writer else "file",
-            writer_model=parts.writer.model if parts.writer else "",
+            writer=setup.texts.name or "file",
+            writer_model=setup.texts.model(plan),
             tool=TOOL,
+            user=plan.user or None,
         )
         parts.ledger.run_id = run_id
         listener = listener_for(plan, quiet=quiet or as_json)
@@ -97,7 +98,8 @@ def see_through(setup: Setup, run: Run, ready: Sequence[ReadyConcept] = (), *, r
         console.note(how_to_go_on(setup, run.state.run_id))
         raise
     finally:
-        for part in (parts.backend, parts.writer, parts.rewriter):
+        others = (backend for backend, _ in parts.others.values())
+        for part in (parts.backend, *others, parts.writer, parts.rewriter, parts.scribe):
             if part is not None:
                 part.close()
     for text in run.state.bugs:

@@ -8,12 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from tirada.cli import console
-from tirada.cli.options import OutputOption
+from tirada.cli.options import OutputOption, parse_user
 from tirada.output.text import counted
 
 
 def command(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, the newest first.")] = 20,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            "--user", metavar="NAME", parser=parse_user, help="Only what was made for them.", show_default=False
+        ),
+    ] = None,
     output: OutputOption = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
@@ -21,27 +27,32 @@ def command(
     from tirada.cli.setup import Setup
     from tirada.engine.run import status_now
     from tirada.settings import load_settings
+    from tirada.store.marks import check_user
     from tirada.store.queries import list_runs
 
     setup = Setup(load_settings(), output=output)
     store = setup.open_existing_store()
     try:
-        rows = [{**row, "status": status_now(setup.output, row)} for row in list_runs(store, limit)]
+        if user is not None:
+            check_user(store, user)
+        rows = [{**row, "status": status_now(setup.output, row)} for row in list_runs(store, limit, user)]
     finally:
         store.close()
     if json:
         console.result_json([{key: value for key, value in row.items() if key != "plan"} for row in rows])
         return
     if not rows:
-        console.note("Nothing was made here yet.")
+        console.note(f"Nothing was made here yet{f' for {user}' if user else ''}.")
         return
-    header = ("RUN", "WHEN (UTC)", "STATUS", "MADE", "COST", "COMMAND")
+    # Most people are alone with their images, and need no column for that.
+    shared = any(row["user"] for row in rows)
     console.table(
-        header,
+        ("RUN", "WHEN (UTC)", *(("USER",) if shared else ()), "STATUS", "MADE", "COST", "COMMAND"),
         [
             (
                 row["id"],
                 row["created_at"][:16].replace("T", " "),
+                *((row["user"] or "-",) if shared else ()),
                 row["status"],
                 _made(row),
                 f"{row['cost_usd']:.4f}" if row["cost_usd"] else "-",

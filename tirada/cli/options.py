@@ -18,6 +18,7 @@ from models import registry
 from models.sizes import parse_size
 from tirada.cli import console
 from tirada.cli.status import ExitStatus
+from tirada.output.text import one_line
 
 
 def parse_usd(value: str) -> Decimal:
@@ -38,6 +39,18 @@ def parse_folder(value: str) -> Path:
     return Path(value)
 
 
+#: Characters of the name of a user.
+USER_MAX = 100
+
+
+def parse_user(value: str) -> str:
+    """The name of a user; raises typer.BadParameter for an empty or endless one."""
+    name = one_line(value)
+    if not name or len(name) > USER_MAX:
+        raise typer.BadParameter(f"a name has 1 to {USER_MAX} characters, not {len(name)}")
+    return name
+
+
 OutputOption = Annotated[
     Path | None,
     typer.Option(
@@ -51,6 +64,11 @@ BudgetOption = Annotated[
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be made and what it costs.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Agree to what the run is expected to cost.")]
+#: Whose the work is, where several people share an output folder.
+UserOption = Annotated[
+    str | None,
+    typer.Option("--user", metavar="NAME", parser=parse_user, help="For whom it is made.", show_default=False),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
 
 #: Where the backend flags are noted while the command line is read, in the order they were typed.

@@ -20,7 +20,9 @@ from tirada.engine.events import (
     FolderDone,
     ImageDone,
     ImageFailed,
+    ImagesPlanned,
     PromptsSaved,
+    Remark,
     Retrying,
     RunStarted,
     StepProgress,
@@ -106,6 +108,8 @@ class Lines(Silent):
     def __call__(self, event: Event) -> None:
         if isinstance(event, RunStarted):
             self._wanted = event.concepts if self._plan.prompts_only else event.images
+        if isinstance(event, ImagesPlanned):
+            self._wanted += event.images
         if isinstance(event, ImageDone):
             self._done += 1
             self._pace.count()
@@ -137,6 +141,8 @@ def describe(event: Event) -> str | None:
             return f"{what}: try {attempt} in {wait:.1f} s ({message})"
         case FolderDone(path=path, done=done, failed=failed):
             return f"{path}: {counted(done, 'image')}" + (f", {failed} failed" if failed else "")
+        case Remark(text=text):
+            return text
         case Stopping(message=message):
             return f"Stopping. {message}"
     return None
@@ -181,6 +187,16 @@ class Bars(Silent):
     ) -> None:
         self._progress.stop()
 
+    def _expect(self, images: int) -> None:
+        """So many images more are to come."""
+        if not images:
+            return
+        self._wanted += images
+        if self._images is None:
+            self._images = self._progress.add_task("Images ", total=images, cost="", steps="", pace="")
+        else:
+            self._progress.update(self._images, total=self._wanted)
+
     def __call__(self, event: Event) -> None:
         from rich.markup import escape
 
@@ -188,9 +204,9 @@ class Bars(Silent):
             case RunStarted():
                 if event.concepts:
                     self._write = self._progress.add_task("Prompts", total=event.concepts, cost="", steps="", pace="")
-                if event.images:
-                    self._images = self._progress.add_task("Images ", total=event.images, cost="", steps="", pace="")
-                    self._wanted = event.images
+                self._expect(event.images)
+            case ImagesPlanned(images=images):
+                self._expect(images)
             case ConceptWritten() if self._write is not None:
                 self._progress.advance(self._write)
             case ImageDone(cost=cost) if self._images is not None:

@@ -85,7 +85,7 @@ def plan_facts(setup: Setup, plan: Plan, estimate: Estimate) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "prompts": plan.concepts,
         "images": plan.concepts * plan.images,
-        "writer": setup.writer_label(),
+        "writer": setup.texts.label(plan),
         "roles": list(plan.roles),
         "theme": plan.theme,
         "language": plan.language,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +23,7 @@ from tirada.cli.options import (
 from tirada.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
+    from tirada.engine.job import Item
     from tirada.output.info import Info
 
 
@@ -47,7 +49,7 @@ def command(
     from tirada.engine.plan import ReadyConcept
     from tirada.output.info import read_info
     from tirada.settings import load_settings
-    from tirada.workflows.batch import BatchOptions, plan_rerun
+    from tirada.workflows.batch import BatchOptions, plan_job_rerun, plan_rerun
 
     file = path / "info.json" if path.is_dir() else path
     if not file.exists():
@@ -86,9 +88,33 @@ def command(
     )
     rewrite = None if info.rewrite is None else info.rewrite.model_dump()
     again = ReadyConcept(concept, tuple(info.seeds), info.brief, rewrite, _rewritten(info) if rewrite else ())
-    plan, ready = plan_rerun(options, again, path)
+    if info.job is None:
+        plan, ready = plan_rerun(options, again, path)
+    else:
+        again = replace(again, items=_items(info))
+        job: dict[str, Any] = {"workflow": info.workflow, "job": info.job.settings, "steps": info.job.steps}
+        plan, ready = plan_job_rerun(options, again, path, **job)
     setup.check(plan, ready)
     leave(drive(setup, plan, ready, dry_run=dry_run, yes=yes, as_json=json, quiet=quiet))
+
+
+def _items(info: Info) -> tuple[Item, ...]:
+    """The images of a job as they were asked for; those that were not made are not known any more."""
+    from tirada.engine.job import Item
+
+    return tuple(
+        Item(
+            name=Path(image.file).stem,
+            title=image.title or info.title,
+            prompt=image.prompt or info.prompt,
+            step=image.step,
+            kind=image.kind,
+            seed=image.seed,
+            request=image.settings,
+            facts=image.facts,
+        )
+        for image in info.images
+    )
 
 
 def _request(info: Info) -> dict[str, object]:

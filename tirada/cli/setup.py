@@ -6,28 +6,29 @@ Invariant: everything that can be wrong with the set-up is found here; a dry run
 from __future__ import annotations
 
 import contextlib
-import functools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from models import registry
-from models.contract import Concept, Dealer, ImageBackend, ImageRequest, LocalModel, Rewriter, Role, Writer
+from models.contract import Concept, Dealer, ImageBackend, LocalModel, Role, Writer
 from models.errors import SetupError
 from models.registry import BackendConfig, BackendRow
 from models.roles import RoleLibrary, SeededDealer
 from tirada import __version__
 from tirada.cli import console
-from tirada.cli.world import Nothing, World
-from tirada.engine.plan import Plan, ReadyConcept, request_from_json
+from tirada.cli.samples import Samples
+from tirada.cli.texts import Texts
+from tirada.cli.world import World
+from tirada.engine.plan import Plan, ReadyConcept
 from tirada.errors import NotFound, OutputError, UsageError, reason
 from tirada.settings import Settings, project_folder
+from tirada.workflows.registry import job_of
 
 if TYPE_CHECKING:
-    from models.writers.checks import ForbiddenNames
     from tirada.engine.state import EngineOptions, Parts
     from tirada.store.calls import Limits
     from tirada.store.store import Store
@@ -57,14 +58,13 @@ class Setup:
         self.settings = settings
         self.output = output or settings.output_dir
         self.catalog = load_catalog(settings.catalog_file)
-        self.library = RoleLibrary(
-            settings.data_dir or project_folder("data"), settings.tuning_dir or project_folder("tuning")
-        )
+        self.data = settings.data_dir or project_folder("data")
+        self.library = RoleLibrary(self.data, settings.tuning_dir or project_folder("tuning"))
         self.backend_row: BackendRow | None = None
         self.backend: ImageBackend | None = None
-        self.writer_name: Literal["gpt", "composer"] | None = None
-        #: The text model; a resumed run keeps the one it began with.
-        self.text_model = settings.writer_model
+        #: Backends of steps that have one of their own, by name.
+        self._others: dict[str, tuple[ImageBackend, str]] = {}
+        self.texts = Texts(settings, self.catalog, quiet=quiet)
         self.roles: tuple[Role, ...] = ()
         self._quiet = quiet
 
@@ -78,36 +78,29 @@ class Setup:
         """Make the backend of that name; None for a run without images."""
         if name is None:
             return
-        self.backend_row = row = registry.find(name)
-        values = {setting: self.settings.value(setting) for setting in row.settings}
-        self.backend = registry.build(
+        self.backend_row = registry.find(name)
+        self.backend = self._build(self.backend_row)
+        self.samples = Samples(self.backend, lambda other: self.other_backend(other)[0])
+        if name == "draft":
+            self.say("Images are drafts: sketches drawn offline, to rehearse a batch (--dalle and others are models).")
+
+    def other_backend(self, name: str) -> tuple[ImageBackend, str]:
+        """The backend that a step of a job has of its own, and what people call it."""
+        if name not in self._others:
+            row = registry.find(name)
+            self._others[row.name] = (self._build(row), row.label)
+        return self._others[name]
+
+    def _build(self, row: BackendRow) -> ImageBackend:
+        return registry.build(
             row,
             BackendConfig(
                 catalog=self.catalog,
-                settings=values,
+                settings={setting: self.settings.value(setting) for setting in row.settings},
                 timeout=self.settings.request_timeout_seconds,
                 max_in_flight=self.settings.images_in_flight,
             ),
         )
-        if name == "draft":
-            self.say("Images are drafts: sketches drawn offline, to rehearse a batch (--dalle and others are models).")
-
-    def choose_writer(self, name: Literal["gpt", "composer"] | None, language: str) -> None:
-        """GPT where there is a key or an endpoint, else the offline composer."""
-        reachable = self._gpt_reachable
-        self.writer_name = name or self.settings.writer or ("gpt" if reachable else "composer")
-        if self.writer_name == "gpt":
-            return
-        if language != "en":
-            raise UsageError(
-                f"The composer writes English, not {language!r}. The GPT writer does (--writer gpt, OPENAI_API_KEY)."
-            )
-        if not reachable:
-            self.say("Prompts come from the offline composer (set OPENAI_API_KEY and GPT writes them).")
-
-    @property
-    def _gpt_reachable(self) -> bool:
-        return bool(self.settings.openai_api_key or self.settings.openai_base_url)
 
     def choose_roles(self, plan: Plan) -> Plan:
         """Load the roles of a plan, all there are where it names none."""
@@ -140,13 +133,13 @@ class Setup:
     def check(self, plan: Plan, ready: Sequence[ReadyConcept]) -> None:
         """Raise before anything is spent if the backend cannot do what the plan asks."""
         if self.backend is not None:
-            for request in self._samples(plan, ready):
-                self.backend.check(request)
+            for sample in self.samples.of(plan, ready):
+                sample.backend.check(sample.request)
         # A writer that cannot be made says why: no key, no such model.
-        self.writer_model()
+        self.texts.model(plan)
         if rewrites(plan):
-            self._check_rewriter()
-        if self.writer_name is not None and (name := self.forbidden.find(plan.theme)):
+            self.texts.check_rewriter()
+        if self.texts.name is not None and (name := self.texts.forbidden.find(plan.theme)):
             raise UsageError(f"The theme names {name!r}, which stock sites refuse (data/forbidden_names.toml).")
         if plan.prompts_only:
             from tirada.output.prompts_csv import check_file
@@ -157,94 +150,64 @@ class Setup:
                 raise UsageError(str(exc)) from exc
 
     def estimate(self, plan: Plan, ready: Sequence[ReadyConcept]) -> Estimate:
-        text = Decimal(0) if self._sample_writer is None else self._sample_writer.price(plan.concepts)
+        text = self.texts.price(plan, plan.concepts)
         if self.backend is None:
             return Estimate(text=text, images=Decimal(0), rendered_size=None)
-        prices = [self.backend.price(request) for request in self._samples(plan, ready)]
         images: Decimal | None = Decimal(0)
-        for price in prices:
-            images = None if price is None or images is None else images + price * plan.images
-        if images is not None and not ready:
-            images *= plan.concepts
-        sample = next(iter(self._samples(plan, ready)))
-        return Estimate(text=text, images=images, rendered_size=self.backend.render_size(sample))
+        for sample in self.samples.of(plan, ready):
+            price = sample.backend.price(sample.request)
+            images = None if price is None or images is None else images + price * sample.images
+        return Estimate(text=text, images=images, rendered_size=self.backend.render_size(self.samples.own(plan)))
 
     def estimate_missing(self, plan: Plan, images: int, concepts: int) -> Estimate:
         """What so many images of a plan are expected to cost, so many of its concepts being still to be written."""
-        text = Decimal(0) if self._sample_writer is None or not concepts else self._sample_writer.price(concepts)
+        text = self.texts.price(plan, concepts) if concepts else Decimal(0)
         if self.backend is None or not images:
             return Estimate(text=text, images=Decimal(0), rendered_size=None)
-        price = self.backend.price(next(self._samples(plan, ())))
-        return Estimate(text=text, images=None if price is None else price * images, rendered_size=None)
-
-    def _samples(self, plan: Plan, ready: Sequence[ReadyConcept]) -> Iterator[ImageRequest]:
-        """The requests of ready concepts, or one that stands for those to be written."""
-        concepts = [item.concept for item in ready] or [
-            Concept(title="A title", description="", metatags=(), prompt="word " * 90)
-        ]
-        for concept in concepts:
-            yield request_from_json(plan.request_for(concept), None)
+        prices = [sample.backend.price(sample.request) for sample in self.samples.of(plan, ())]
+        # Of a job, nobody knows beforehand which steps they are of: the dearest, so as not to promise too much.
+        dearest = None if None in prices else max(price for price in prices if price is not None)
+        return Estimate(text=text, images=None if dearest is None else dearest * images, rendered_size=None)
 
     def model_for(self, plan: Plan) -> str:
         """The exact image model of a plan, or nothing without images."""
-        return "" if self.backend is None else self.backend.model_for(next(self._samples(plan, ())))
+        return "" if self.backend is None else self.backend.model_for(self.samples.own(plan))
 
     def settled(self, plan: Plan) -> Plan:
         """The plan with the very model, and what a local one will use where the plan leaves it open."""
+        if self.backend is None:
+            return plan
         defaults: Mapping[str, Any] = {}
-        if self.backend is not None and self.backend.capabilities.local:
-            defaults = cast(LocalModel, self.backend).defaults(next(self._samples(plan, ())))
-        return plan.with_model(self.model_for(plan) or None, defaults)
+        if self.backend.capabilities.local:
+            defaults = cast(LocalModel, self.backend).defaults(self.samples.own(plan))
+        plan = plan.with_model(self.model_for(plan) or None, defaults)
+        # A step with a backend of its own has a model of its own, too.
+        models = {
+            sample.step: sample.backend.model_for(sample.request)
+            for sample in self.samples.of(plan, ())
+            if plan.backend_of(sample.step)
+        }
+        return plan.with_step_models(models)
 
     def prepare_local(self, plan: Plan, store: Store) -> None:
-        """What a local backend wants known before the first image, some of it once only; then its model is fetched."""
+        """What local backends want known first, some of it once only; then the models are fetched that they lack."""
         from tirada.cli.local_models import fetch_ahead
 
-        if self.backend is None or not self.backend.capabilities.local:
+        if self.backend is None:
             return
-        local, request = cast(LocalModel, self.backend), next(self._samples(plan, ()))
-        for notice in local.notices(request):
-            if notice.once and store.recall(notice.once) is not None:
+        asked = [(self.backend, self.samples.own(plan))]
+        asked += [(one.backend, one.request) for one in self.samples.of(plan, ()) if plan.backend_of(one.step)]
+        for backend, request in asked:
+            if not backend.capabilities.local:
                 continue
-            self.say(notice.text)
-            if notice.once:
-                store.remember(notice.once, "told")
-        fetch_ahead(local, request, quiet=self._quiet)
-
-    def writer_model(self) -> str:
-        return "" if self._sample_writer is None else self._sample_writer.model
-
-    @functools.cached_property
-    def forbidden(self) -> ForbiddenNames:
-        """The names that no concept may hold."""
-        from models.writers.checks import ForbiddenNames
-
-        return ForbiddenNames.load((self.settings.data_dir or project_folder("data")) / "forbidden_names.toml")
-
-    @functools.cached_property
-    def _sample_writer(self) -> Writer | None:
-        """The chosen writer as one that is only asked for its name and price."""
-        return None if self.writer_name is None else self.make_writer(Nothing())
-
-    def _check_rewriter(self) -> None:
-        """Raise where refused ideas are to be rewritten, and there is nobody who could."""
-        if self.writer_name != "gpt" and not self._gpt_reachable:
-            raise UsageError(
-                "--on-refusal rewrite needs the GPT writer, and it cannot be reached: set OPENAI_API_KEY, or "
-                "OPENAI_BASE_URL for another endpoint; --on-refusal skip does without."
-            )
-        rewriter = self._sample_rewriter
-        if self.writer_name != "gpt":
-            self.say(f"Ideas that are refused are rewritten by {rewriter.model}.")
-
-    @functools.cached_property
-    def _sample_rewriter(self) -> Rewriter:
-        return self._make_gpt(Nothing())
-
-    def writer_label(self) -> str:
-        """The writer and its text model, as people read it."""
-        names = dict.fromkeys([self.writer_name or "file", self.writer_model()])
-        return " ".join(name for name in names if name)
+            local = cast(LocalModel, backend)
+            for notice in local.notices(request):
+                if notice.once and store.recall(notice.once) is not None:
+                    continue
+                self.say(notice.text)
+                if notice.once:
+                    store.remember(notice.once, "told")
+            fetch_ahead(local, request, quiet=self._quiet)
 
     def limits(self, plan: Plan) -> Limits:
         """What may be spent: by the run's own budget or the setting, and in the month."""
@@ -263,10 +226,11 @@ class Setup:
             if limited:
                 if estimate.images is None and self.backend is not None:
                     raise _no_price(price_hint("image", self.model_for(plan), self.backend.name), self.model_for(plan))
-                raise _no_price(price_hint("text", self.writer_model()), self.writer_model())
+                raise _no_price(price_hint("text", self.texts.model(plan)), self.texts.model(plan))
             return
-        if limited and rewrites(plan) and self._sample_rewriter.price(1) is None:
-            raise _no_price(price_hint("text", self._sample_rewriter.model), self._sample_rewriter.model)
+        if limited and rewrites(plan) and self.texts.sample_rewriter.price(1) is None:
+            model = self.texts.sample_rewriter.model
+            raise _no_price(price_hint("text", model), model)
         ceiling = self.settings.confirm_above_usd
         if yes or limited or estimate.total <= ceiling:
             return
@@ -296,32 +260,6 @@ class Setup:
             raise NotFound(f"Nothing was made in {str(self.output)!r} yet; --output names another folder.")
         return self.open_store()
 
-    def make_writer(self, world: Any) -> Writer:
-        """The chosen writer, with ``world`` as its meter, novelty and memory."""
-        if self.writer_name == "composer":
-            from models.writers.composer import ComposerWriter
-
-            return ComposerWriter(novelty=world.novelty, forbidden=self.forbidden)
-        return self._make_gpt(world)
-
-    def _make_gpt(self, world: Any) -> Rewriter:
-        from models.writers.gpt import GptWriter
-
-        return GptWriter(
-            key=self.settings.value("OPENAI_API_KEY"),
-            base_url=self.settings.openai_base_url,
-            # Beside another writer it only rewrites, with the model that is set now.
-            model=self.text_model if self.writer_name == "gpt" else self.settings.writer_model,
-            catalog=self.catalog,
-            meter=world.meter,
-            novelty=world.novelty,
-            memory=world.memory,
-            forbidden=self.forbidden,
-            timeout=min(120.0, self.settings.request_timeout_seconds),
-            batch=self.settings.writer_batch,
-            max_in_flight=self.settings.writer_in_flight,
-        )
-
     def make_parts(self, store: Store, plan: Plan) -> Parts:
         """Everything a run works with."""
         from tirada.engine.ledger import Ledger
@@ -342,19 +280,21 @@ class Setup:
                 yield from ((row.title, row.description) for row in read_rows(csv))
 
         novelty = NoveltyIndex(existing)
+        texts = self.texts
         ledger = Ledger(
             store,
-            writer="gpt" if rewrites(plan) else self.writer_name or "file",
+            writer="gpt" if rewrites(plan) else texts.name or "file",
             backend=self.backend.name if self.backend else "",
             limits=self.limits(plan),
         )
         world = World(meter=ledger, novelty=novelty, memory=store)
-        gpt = self._make_gpt(world) if rewrites(plan) else None
+        gpt = texts.make_gpt(world) if rewrites(plan) else None
         writer: Writer | None = None
         dealer: Dealer | None = None
-        if self.writer_name is not None:
-            writer = gpt if gpt is not None and self.writer_name == "gpt" else self.make_writer(world)
+        if texts.name is not None and not plan.steps:
+            writer = gpt if gpt is not None and texts.name == "gpt" else texts.make_writer(world)
             dealer = SeededDealer(plan.seed) if plan.seeded else StoredDealer(store.database, random.Random())
+        own = {plan.backend_of(number) for number in range(len(plan.steps))} - {""}
         return Parts(
             store=store,
             output=self.output,
@@ -367,6 +307,9 @@ class Setup:
             ledger=ledger,
             tool=TOOL,
             rewriter=gpt,
+            job=job_of(plan, self.data),
+            scribe=texts.make_scribe(world) if texts.answers(plan) else None,
+            others={name: self.other_backend(name) for name in own},
         )
 
     def engine_options(self) -> EngineOptions:

@@ -8,7 +8,7 @@ import typer
 
 from tirada.cli import console
 from tirada.cli.options import OutputOption
-from tirada.output.text import counted
+from tirada.output.text import counted, spoken
 
 #: Concepts listed of a run.
 LISTED = 50
@@ -22,10 +22,12 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Show a run: its settings, folders, failures and cost."""
+    from dataclasses import asdict
+
     from tirada.cli.setup import Setup
     from tirada.engine.run import status_now
     from tirada.settings import load_settings
-    from tirada.store import queries
+    from tirada.store import marks, queries
 
     setup = Setup(load_settings(), output=output)
     store = setup.open_existing_store()
@@ -34,11 +36,15 @@ def command(
         if concept is not None:
             # Counted from 1, as everywhere that people or their programs read.
             facts = {**concept, "position": concept["position"] + 1}
-            facts["images"] = [dict(image) for image in store.images_of(concept["id"])]
+            rows = store.images_of(concept["id"])
+            said = marks.marks_of(store, [image["id"] for image in rows])
+            facts["user"] = store.run(concept["run_id"])["user"]
+            facts["images"] = [{**row, "marks": [asdict(one) for one in said.get(row["id"], ())]} for row in rows]
         else:
             row = queries.find_run(store, name)
             facts = {**row, **queries.figures(store, row["id"])}
             facts["status"] = status_now(setup.output, row)
+            facts["marks"] = marks.verdicts(store, row["id"])
             facts["made_by"] = queries.made_by(store, row["id"])
             facts["plan"] = {key: value for key, value in row["plan"].items() if key != "roles" and value}
             facts["folders"] = [
@@ -51,9 +57,14 @@ def command(
     if json:
         console.result_json(facts)
         return
+    if "plan" in facts:
+        # What a job is made from may be pages long; --json has it all.
+        facts["plan"] = {key: value for key, value in facts["plan"].items() if key not in ("job", "steps", "asks")}
     if "made_by" in facts:
         made = [(f"{one['backend']} {one['model']}", one["images"]) for one in facts["made_by"]]
         facts["made_by"] = [f"{who.strip()}: {counted(number, 'image')}" for who, number in made]
+    for image in facts["images"] if concept is not None else ():
+        image["marks"] = spoken([(one["verdict"], one["user"]) for one in image["marks"]])
     for key, value in facts.items():
         _tell(key.replace("_", " "), value)
 

@@ -5,10 +5,11 @@ Invariant: events are facts that are already in the store or on disk; dropping o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,20 @@ class ConceptFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagesPlanned:
+    """A job wants so many images more."""
+
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something a job wants known before it begins."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class PromptsSaved:
     """Rows were appended to the CSV."""
 
@@ -47,6 +62,14 @@ class PromptsSaved:
 class ImageDone:
     path: Path
     cost: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """What a job has ready by now, as the job itself puts it (JSON)."""
+
+    folder: Path
+    ready: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +128,11 @@ Event = (
     RunStarted
     | ConceptWritten
     | ConceptFailed
+    | ImagesPlanned
+    | Remark
     | PromptsSaved
     | ImageDone
+    | JobProgress
     | ImageFailed
     | ConceptRewritten
     | StepProgress

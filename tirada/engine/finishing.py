@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tirada.engine.events import FolderDone
-from tirada.engine.plan import heeded_negative, request_from_json
+from tirada.engine.plan import PRIVATE, heeded_negative, request_from_json
 from tirada.engine.source import ActiveConcept
 from tirada.engine.state import RunState
 from tirada.store.store import SETTLED
@@ -24,22 +25,22 @@ if TYPE_CHECKING:
 
 def finish_folder(state: RunState, concept: ActiveConcept) -> None:
     """Every image of the concept is settled: write its files and mark it as done."""
-    write_folder(state, concept)
+    write_folder(state, concept.id, concept.folder)
     state.parts.store.finish_concepts([concept.id])
 
 
-def write_folder(state: RunState, concept: ActiveConcept) -> None:
+def write_folder(state: RunState, concept_id: str, folder: Path) -> None:
     """Write the folder's files as things stand."""
     from tirada.output.info import write_info
 
     store = state.parts.store
-    row = store.concept(concept.id)
+    row = store.concept(concept_id)
     # Nothing of it is given a name here: with 10,000 images each of these takes tens of megabytes.
-    write_info(concept.folder, build_info(state, row, store.images_of(concept.id)))
-    figures = store.concept_figures(concept.id)
+    write_info(folder, build_info(state, row, store.images_of(concept_id)))
+    figures = store.concept_figures(concept_id)
     done = figures.pop("done", 0)
     failed = sum(count for settled, count in figures.items() if settled in SETTLED)
-    state.emit(FolderDone(concept.folder, row["title"], done, failed))
+    state.emit(FolderDone(folder, row["title"], done, failed))
 
 
 def build_info(state: RunState, row: RowMapping, images: Sequence[RowMapping]) -> Info:
@@ -82,11 +83,14 @@ def build_info(state: RunState, row: RowMapping, images: Sequence[RowMapping]) -
             "mask": request.get("mask"),
             "strength": request.get("strength"),
             "references": request.get("references") or [],
+            "user": state.plan.user,
+            "workflow": run["workflow"],
+            "job": _job(state),
             "options": request.get("options") or {},
             "format": state.plan.format,
             "cost_usd": None if None in costs else sum(map(Decimal, costs), Decimal(0)),
             "details": common,
-            "images": [_entry(image, common) for image in images if image["state"] == "done"],
+            "images": [_entry(state, image, common) for image in images if image["state"] == "done"],
             "failures": [_failure(image) for image in images if image["state"] in SETTLED and image["state"] != "done"],
             "command": run["command"],
             "tool": state.parts.tool,
@@ -109,9 +113,21 @@ def _common(details: Sequence[Mapping[str, str]]) -> dict[str, str]:
     return {name: value for name, value in first.items() if all(one.get(name) == value for one in others)}
 
 
-def _entry(image: RowMapping, common: Mapping[str, str]) -> dict[str, object]:
+def _job(state: RunState) -> dict[str, object] | None:
+    if state.parts.job is None:
+        return None
+    told = {name: value for name, value in state.plan.job.items() if name != PRIVATE}
+    return {"settings": told, "steps": [dict(step) for step in state.plan.steps]}
+
+
+def _entry(state: RunState, image: RowMapping, common: Mapping[str, str]) -> dict[str, object]:
     details = image["details"] or {}
+    own: dict[str, object] = {}
+    if image["name"] is not None:
+        own = {name: image[name] for name in ("title", "kind", "step")}
+        own |= {"facts": image["facts"] or {}, "settings": image["asked"] or {}}
     return {
+        **own,
         "file": image["file"],
         "seed": image["seed"],
         "width": image["width"],

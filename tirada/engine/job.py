@@ -74,6 +74,8 @@ class Composed:
     items: Sequence[Item]
     #: What was chosen on the way, for info.json: name -> text.
     brief: Mapping[str, str] = field(default_factory=dict)
+    #: What the user is to know: sentences.
+    notes: Sequence[str] = ()
 
 
 class Job:

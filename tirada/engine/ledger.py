@@ -42,7 +42,9 @@ class Ledger:
         self.limits = limits
         #: The run the calls belong to, set as soon as it has a row.
         self.run_id = ""
-        self._names = {"text": writer, "image": backend}
+        self._writer = writer
+        #: The backend that images are asked from; a job may change it from step to step.
+        self.image_backend = backend
         self._lock = threading.Lock()
         self._estimates: dict[str, Decimal | None] = {}
         #: By model, how far true costs have gone above estimates; what is set aside grows with it.
@@ -63,7 +65,7 @@ class Ledger:
         Raises BudgetReached for a call without a price where there is a limit: what may cost anything may pass it.
         """
         if estimate is None and (self.limits.run is not None or self.limits.month is not None):
-            hint = f"{price_hint(kind, model, self._names['image'])}, or leave the budget out."
+            hint = f"{price_hint(kind, model, self.image_backend)}, or leave the budget out."
             raise BudgetReached(f"There is a budget, and the price of {model!r} is unknown.", hint=hint)
         call_id = new_id(8)
         with self._lock:
@@ -75,7 +77,7 @@ class Ledger:
             "id": call_id,
             "run_id": self.run_id,
             "kind": kind,
-            "backend": self._names[kind],
+            "backend": self._writer if kind == "text" else self.image_backend,
             "model": model,
             "estimate": None if estimate is None else str(estimate),
         }

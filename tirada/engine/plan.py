@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from models.contract import Concept, ImageBackend, ImageRequest, LocalModel, Lora
+from tirada.engine.job import Item
 
+#: Settings that mean something to the backend they were given for only.
+FOREIGN = ("model", "steps", "guidance", "scheduler", "loras")
+#: What a job's settings hold under this name stays in the store: info.json, which people pass on, has none of it.
+PRIVATE = "private"
 #: Seeds are 32 bits wide, as every tool of the field takes them.
 SEEDS = 2**32
 
@@ -74,6 +79,14 @@ class Plan:
         request = {**self.request, "model": model, **defaults}
         return replace(self, request=request, defaults=tuple(sorted({*self.defaults, *defaults})))
 
+    def with_step_models(self, models: Mapping[int, str]) -> Plan:
+        """The same with the very model of each step that has a backend of its own."""
+        steps = [
+            {**step, "request": {**(step.get("request") or {}), "model": models[number]}} if number in models else step
+            for number, step in enumerate(self.steps)
+        ]
+        return replace(self, steps=tuple(steps))
+
     def for_another(self, model: str | None, options: Mapping[str, str]) -> Plan:
         """The same for another model or backend: what was left open is open again."""
         asked = {name: value for name, value in self.request.items() if name not in (*self.defaults, "options")}
@@ -82,6 +95,21 @@ class Plan:
             request={**asked, "model": model, **({"options": dict(options)} if options else {})},
             defaults=(),
         )
+
+    def backend_of(self, step: int) -> str:
+        """The backend that a step has of its own; "" for the run's."""
+        return str(self.steps[step].get("backend") or "") if step < len(self.steps) else ""
+
+    def step_request(self, step: int) -> dict[str, Any]:
+        """What the requests of a step have beyond the plan's; with another backend, what the first one's model has
+        for itself is left out."""
+        if step >= len(self.steps):
+            return {}
+        own = dict(self.steps[step].get("request") or {})
+        if not self.backend_of(step):
+            return own
+        foreign = dict.fromkeys((*self.defaults, *FOREIGN))
+        return {**{name: value for name, value in foreign.items() if name in self.request}, "options": {}, **own}
 
     def seeds(self, position: int) -> list[int]:
         """Seeds of the images of one concept: consecutive, and no two alike in a run."""
@@ -104,6 +132,8 @@ class ReadyConcept:
     #: Words that took the place of its own, and the images (from 1) that are asked for with them.
     rewrite: Mapping[str, Any] | None = None
     rewritten: tuple[int, ...] = ()
+    #: The images of a job that was composed before.
+    items: tuple[Item, ...] = ()
 
 
 def request_from_json(data: Mapping[str, Any], seed: int | None) -> ImageRequest:
@@ -114,8 +144,8 @@ def request_from_json(data: Mapping[str, Any], seed: int | None) -> ImageRequest
             fields[key] = Path(fields[key])
     if fields.get("references"):
         fields["references"] = tuple(Path(path) for path in fields["references"])
-    if fields.get("loras"):
-        fields["loras"] = tuple(Lora(**lora) for lora in fields["loras"])
+    if "loras" in fields:
+        fields["loras"] = tuple(Lora(**lora) for lora in fields["loras"] or ())
     return ImageRequest(**fields, seed=seed)
 
 

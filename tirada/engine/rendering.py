@@ -13,6 +13,7 @@ from models.contract import Concept, GeneratedImage, ImageBackend, LocalModel
 from models.errors import ModelError, Refused, Unavailable
 from models.redaction import redact
 from tirada.engine.events import ImageFailed, Retrying
+from tirada.engine.items import FILE_LISTS, FILES
 from tirada.engine.jobs import JobRunner
 from tirada.engine.plan import request_from_json
 from tirada.engine.retry import Action, BugError, Decision, StillRunning, Trial, decide
@@ -70,7 +71,7 @@ class Renderer:
         plan = state.plan
         sample = Concept(title="", description="", metatags=(), prompt="a")
         try:
-            request = request_from_json(plan.request_for(sample), None)
+            request = request_from_json({**plan.request_for(sample), **self._of_step()}, None)
             cast(LocalModel, self._backend).warm_up(request, plan.concepts * plan.images)
         except ModelError as exc:
             state.halt(exc.kind, str(exc))
@@ -78,6 +79,12 @@ class Renderer:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever it is, the first image will say so again
             state.bug(exc)
+
+    def _of_step(self) -> dict[str, Any]:
+        """What the step of a job that is rendered asks of a model, but for pictures that are still to be made."""
+        step = self._source.step
+        own = {} if step is None else self._state.plan.step_request(step)
+        return {name: value for name, value in own.items() if name not in (*FILES, *FILE_LISTS)}
 
     def render(
         self, jobs: Sequence[Job], deliver: Callable[[Delivered], None], attempt: int = 1, *, patient: bool = True

@@ -47,6 +47,8 @@ class Report:
     near_duplicates_rejected: int
     failures: Sequence[Mapping[str, Any]]
     message: str
+    #: What a job says of its result.
+    result: Mapping[str, Any]
 
     @property
     def missing(self) -> int:
@@ -55,7 +57,10 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         names = [name for name in self.__slots__ if name != "cost_usd"]
-        return {**{name: getattr(self, name) for name in names}, "cost_usd": str(self.cost_usd)}
+        facts = {**{name: getattr(self, name) for name in names}, "cost_usd": str(self.cost_usd)}
+        if not self.result:
+            del facts["result"]
+        return facts
 
 
 def make_report(state: RunState, seconds: float) -> Report:
@@ -66,7 +71,8 @@ def make_report(state: RunState, seconds: float) -> Report:
     if plan.prompts_only:
         wanted, done, failed = plan.concepts, store.done_concepts(state.run_id), concepts_failed
     else:
-        wanted = plan.concepts * plan.images
+        # A job knows how many there are when it is composed.
+        wanted = (sum(figures.values()) if parts.job is not None else 0) or plan.concepts * plan.images
         done, failed = figures.get("done", 0), figures.get("failed", 0) + concepts_failed * plan.images
     refused, in_doubt = figures.get("refused", 0), figures.get("in_doubt", 0)
     bill = store.run_bill(state.run_id)
@@ -100,6 +106,7 @@ def make_report(state: RunState, seconds: float) -> Report:
         near_duplicates_rejected=parts.novelty.rejected if parts.novelty is not None else 0,
         failures=store.failures(state.run_id, FAILURES_SHOWN),
         message=message,
+        result=state.result,
     )
 
 

@@ -20,7 +20,7 @@ from tirada.engine.plan import Plan, ReadyConcept
 from tirada.engine.rendering import Renderer
 from tirada.engine.report import Report, make_report
 from tirada.engine.saving import Saver, received, spool_path
-from tirada.engine.source import JobSource
+from tirada.engine.source import ActiveConcept, JobSource
 from tirada.engine.state import EngineOptions, Parts, RunState
 from tirada.engine.watching import watched
 from tirada.engine.writing import BriefSource, WriteStage, planned, recover_prompts
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 #: Concepts written ahead of the render stage, at most.
 AHEAD = 16
 #: Failures that say nothing about the item: a resume tries these again.
-FORGIVEN = ("unavailable", "rate_limited")
+FORGIVEN = ("unavailable", "rate_limited", "missing_item")
 #: Images in doubt named by a resume.
 DOUBTS_NAMED = 10
 #: Ready concepts stored in one transaction.
@@ -122,10 +122,12 @@ class Run:
         started = time.monotonic()
         store = state.parts.store
         with run_lock(state.parts.output, state.run_id):
-            note = self._go_on() if resumed else self._begin(ready)
+            note = self._go_on() if resumed else self._begin(() if state.parts.job else ready)
             have = store.positions(state.run_id)
             state.emit(RunStarted(state.run_id, *self._outstanding(have), resumed, note))
-            if state.plan.prompts_only:
+            if state.parts.job is not None:
+                self._do_job(ready)
+            elif state.plan.prompts_only:
                 self._write_only(have)
             else:
                 self._write_and_render(have)
@@ -139,9 +141,9 @@ class Run:
         plan = self.state.plan
         to_write = plan.concepts - len(have)
         figures = self.state.parts.store.run_figures(self.state.run_id)
-        return to_write, to_write * plan.images + sum(
-            figures.get(state, 0) for state in ("planned", "submitted", "received")
-        )
+        # How many images a job has is known when it is composed.
+        each = 0 if self.state.parts.job is not None else plan.images
+        return to_write, to_write * each + sum(figures.get(state, 0) for state in ("planned", "submitted", "received"))
 
     def _write_only(self, have: set[int]) -> None:
         recover_prompts(self.state)
@@ -152,11 +154,35 @@ class Run:
     def _write_and_render(self, have: set[int]) -> None:
         state = self.state
         ready: queue.Queue[str | None] = queue.Queue(maxsize=AHEAD)
+        first = [state.thread("feed", lambda: self._feed(have, ready)), *self._writers(have, ready)]
+        for concept in self._render(ready, first):
+            # The disk may be full; the store still knows everything that these files would say.
+            with contextlib.suppress(OSError, StoreError):
+                write_folder(state, concept.id, concept.folder)
+
+    def _do_job(self, ready: Sequence[ReadyConcept]) -> None:
+        from tirada.engine.jobrun import JobRun
+
+        def render(concept_id: str, step: int) -> None:
+            concept = state.parts.store.concept(concept_id)
+            if concept["folder"]:
+                self._clean_up(state.parts.output / concept["folder"], concept_id)
+            queued: queue.Queue[str | None] = queue.Queue()
+            queued.put(concept_id)
+            self._render(queued, (), step)
+
+        state = self.state
+        JobRun(state, render, ready[0] if ready else None).execute()
+
+    def _render(
+        self, ready: queue.Queue[str | None], first: Sequence[threading.Thread], step: int | None = None
+    ) -> list[ActiveConcept]:
+        """Render what is ready until the threads that fill the queue are through; returns what was not finished."""
+        state = self.state
         saver = Saver(state)
-        source = JobSource(state, ready, collect=saver.collect, finish=saver.finish)
+        source = JobSource(state, ready, collect=saver.collect, finish=saver.finish, step=step)
         renderer = Renderer(state, source, saver.settle)
         saver.connect(source, renderer)
-        first = [state.thread("feed", lambda: self._feed(have, ready)), *self._writers(have, ready)]
         assert state.parts.backend is not None
         in_flight = state.parts.backend.capabilities.max_in_flight
         renderers = [state.thread("render", lambda: renderer.loop(saver.deliver)) for _ in range(in_flight)]
@@ -167,10 +193,7 @@ class Run:
             _join(renderers)
         saver.close()
         _join(savers)
-        for concept in source.active():
-            # The disk may be full; the store still knows everything that these files would say.
-            with contextlib.suppress(OSError, StoreError):
-                write_folder(state, concept)
+        return source.active()
 
     def _writers(self, have: set[int], ready: queue.Queue[str | None]) -> list[threading.Thread]:
         state = self.state
@@ -190,15 +213,15 @@ class Run:
             if row["position"] not in have:
                 continue
             if row["folder"]:
-                folder = self.state.parts.output / row["folder"]
-                if folder.is_dir():
-                    sweep_temps(folder)
-                    self._sweep_received(folder, row["id"])
+                self._clean_up(self.state.parts.output / row["folder"], row["id"])
             if not self.state.put(ready, row["id"]):
                 return
 
-    def _sweep_received(self, folder: Path, concept_id: str) -> None:
-        """Remove bytes put aside of images that are finished by now."""
+    def _clean_up(self, folder: Path, concept_id: str) -> None:
+        """Remove what a kill left behind: half files, and bytes put aside of images that are finished by now."""
+        if not folder.is_dir():
+            return
+        sweep_temps(folder)
         if left := set(folder.glob(".*.received")):
             images = self.state.parts.store.images_of(concept_id)
             for path in left & {spool_path(folder, i["position"]) for i in images if i["state"] == "done"}:

@@ -19,15 +19,17 @@ from models.errors import BadAnswer, ModelError
 from models.redaction import redact
 from tirada.engine.events import ImageDone, ImageFailed
 from tirada.engine.finishing import finish_folder
+from tirada.engine.items import Finishing, tell_so_far
 from tirada.engine.plan import heeded_negative
 from tirada.engine.rendering import Delivered, Renderer
 from tirada.engine.source import ActiveConcept, Job, JobSource
 from tirada.engine.state import RunState
 from tirada.errors import StoreError, reason
 from tirada.output.atomic import fsync_folder, write_bytes
-from tirada.output.folders import EXTENSIONS, image_name
+from tirada.output.folders import EXTENSIONS, image_stem
 from tirada.output.image_files import prepare
 from tirada.output.metadata import ImageMetadata
+from tirada.output.text import clean
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -103,7 +105,9 @@ class Saver:
         """Every image of the concept is settled: write what became of it."""
         assert self._source is not None
         try:
-            finish_folder(self._state, concept)
+            # A job is finished as a whole, when all of its steps are done.
+            if self._state.parts.job is None:
+                finish_folder(self._state, concept)
         except (OSError, StoreError) as exc:
             self._state.halt("disk", f"{concept.folder.name} cannot be finished: {reason(exc)}.")
             return
@@ -154,6 +158,7 @@ class Saver:
         state, job = self._state, item.job
         request, fmt = job.request, state.plan.format
         assert fmt in ("png", "jpeg", "webp")
+        finishing = Finishing(state.parts.job, job.item)
         prepared = prepare(
             item.image,
             width=request.width,
@@ -161,10 +166,16 @@ class Saver:
             fmt=fmt,  # type: ignore[arg-type]
             embed=state.plan.embed,  # type: ignore[arg-type]
             metadata=self._metadata(item),
+            touch=finishing.touch if job.item is not None else None,
         )
-        name = image_name(job.position, job.concept.total, EXTENSIONS[fmt])
+        stem = job.item.name if job.item is not None else image_stem(job.position, job.concept.total)
+        name = f"{stem}.{EXTENSIONS[fmt]}"
         path = job.concept.folder / name
         write_bytes(path, prepared.data)
+        if prepared.untouched is not None and finishing.keeps_original:
+            original = f"{stem}-original.{EXTENSIONS[fmt]}"
+            write_bytes(job.concept.folder / original, prepared.untouched)
+            finishing.facts["original"] = original
         sidecar = None
         if prepared.sidecar is not None:
             sidecar = Path(name).with_suffix(".xmp").name
@@ -187,10 +198,13 @@ class Saver:
             columns |= {"attempts": item.attempts, "model": item.image.model}
             if item.image.cost_usd is not None:
                 columns["cost"] = str(item.image.cost_usd)
+        if job.item is not None:
+            columns["facts"] = {clean(fact): clean(str(text)) for fact, text in finishing.facts.items()}
         state.parts.store.set_image(job.image_id, "done", error_kind=None, error=None, **columns)
         spool_path(job.concept.folder, job.position).unlink(missing_ok=True)
         state.count(done=1)
         state.emit(ImageDone(path, item.image.cost_usd))
+        tell_so_far(state, job.concept.id, job.concept.folder)
 
     def _takes_seeds(self) -> bool:
         """False where a seed that was planned, for another backend maybe, decided nothing."""

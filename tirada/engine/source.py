@@ -17,6 +17,9 @@ from sqlalchemy import RowMapping
 
 from models.contract import ImageRequest, alike
 from models.errors import ModelError, Refused
+from tirada.engine.events import ImageFailed
+from tirada.engine.items import MissingItem, asked_of, item_of
+from tirada.engine.job import Item
 from tirada.engine.plan import request_from_json
 from tirada.engine.state import TICK, RunState
 from tirada.output.folders import make_folder
@@ -77,6 +80,8 @@ class Job:
     position: int
     request: ImageRequest
     words: Words
+    #: What it is as an image of a job; None in a batch.
+    item: Item | None = None
     #: Tries of earlier sittings.
     tried: int = 0
     #: What was said when these words were refused.
@@ -101,12 +106,18 @@ class JobSource:
         *,
         collect: Callable[[Job, RowMapping], bool],
         finish: Callable[[ActiveConcept], None],
+        step: int | None = None,
     ) -> None:
-        """``collect`` saves an image that was received earlier, ``finish`` a concept with nothing left to be made."""
+        """``collect`` saves an image that was received earlier, ``finish`` a concept with nothing left to be made.
+
+        ``step`` is the one of a job whose images are handed out; None = all there are.
+        """
         self._state = state
         self._ready = ready
         self._collect = collect
         self._finish = finish
+        #: The step of a job whose images are handed out.
+        self.step = step
         self._lock = threading.Lock()
         self._jobs: Iterator[Job] = iter(())
         self._spare: Job | None = None
@@ -170,7 +181,7 @@ class JobSource:
         else:
             folder = output / row["folder"]
             folder.mkdir(parents=True, exist_ok=True)
-        figures = store.concept_figures(concept_id)
+        figures = store.concept_figures(concept_id, self.step)
         total = sum(figures.values())
         waiting = sum(figures.get(open_state, 0) for open_state in ("planned", "submitted", "received"))
         concept = ActiveConcept(row, folder, total, waiting)
@@ -179,20 +190,45 @@ class JobSource:
         if not waiting:
             # Cut off between its last image and its files.
             self._finish(concept)
-        for image in store.open_images(concept_id):
-            job = self._job(concept, image)
+        for image in store.open_images(concept_id, self.step):
+            try:
+                job = self._job(concept, image)
+            except MissingItem as exc:
+                self._lose(concept, image, exc)
+                continue
             if image["state"] == "received" and self._collect(job, image):
                 continue
             if image["state"] == "submitted":
                 job = self._with_pending(job)
             yield job
 
+    def _lose(self, concept: ActiveConcept, image: RowMapping, why: MissingItem) -> None:
+        """What it is to be made from is not there, and will not be in this run."""
+        state = self._state
+        state.parts.store.set_image(image["id"], "failed", error_kind=why.kind, error=str(why))
+        state.count(failed=1)
+        state.emit(ImageFailed(concept.folder, image["position"], why.kind, str(why)))
+        if concept.settle_one():
+            self._finish(concept)
+
     def _job(self, concept: ActiveConcept, image: RowMapping) -> Job:
+        if image["name"] is not None:
+            return self._item_job(concept, image)
         words = concept.words if image["prompt"] is None or concept.rewritten is None else concept.rewritten
         request = request_from_json(concept.request, self._seed(concept.position, image))
         refused = image["error"] if image["state"] == "planned" and image["error_kind"] == Refused.kind else ""
-        job = Job(concept, image["id"], image["position"], request, words, image["attempts"], refused or "")
+        job = Job(concept, image["id"], image["position"], request, words, None, image["attempts"], refused or "")
         return job if words is concept.words else job.in_words(words)
+
+    def _item_job(self, concept: ActiveConcept, image: RowMapping) -> Job:
+        item = item_of(image)
+        words = replace(concept.words, title=item.title, prompt=item.prompt)
+        asked = asked_of(self._state, concept.id, concept.folder, concept.request, item)
+        backend = self._state.parts.backend
+        seed = image["seed"] if backend is not None and backend.capabilities.seeds else None
+        return Job(
+            concept, image["id"], image["position"], request_from_json(asked, seed), words, item, image["attempts"]
+        )
 
     def _seed(self, concept: int, image: RowMapping) -> int | None:
         """The image's seed; one of the plan's where it was planned for a backend that takes none, and this one does."""

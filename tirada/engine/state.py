@@ -12,15 +12,16 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from models.contract import Dealer, ImageBackend, Novelty, Rewriter, Role, Writer
+from models.contract import Dealer, ImageBackend, Novelty, Rewriter, Role, Scribe, Writer
 from models.errors import ModelError
 from models.redaction import redact
 from tirada.engine.events import Event, Listener, Stopping
+from tirada.engine.job import Job
 from tirada.engine.ledger import Ledger
 from tirada.engine.plan import Plan
 from tirada.engine.retry import RetryPolicy
@@ -76,6 +77,12 @@ class Parts:
     tool: str
     #: Puts refused ideas into safer words, where the plan wants that.
     rewriter: Rewriter | None = None
+    #: What a workflow adds; None for a batch.
+    job: Job | None = None
+    #: Who answers the job's questions; None = nobody, offline.
+    scribe: Scribe | None = None
+    #: The backends of steps that have one of their own, each with its name for people.
+    others: Mapping[str, tuple[ImageBackend, str]] = field(default_factory=dict)
 
 
 class RunState:
@@ -95,12 +102,26 @@ class RunState:
         self.openings: Counter[str] = Counter()
         self.folders: list[Path] = []
         self.bugs: list[str] = []
+        #: What a job says of its result, for reports.
+        self.result: Mapping[str, Any] = {}
+        self.began = time.monotonic()
         self._down_in_a_row = 0
         self._proven: set[Service] = set()
+        self._own = parts.backend, parts.backend_label
         backend = parts.backend
         #: How many images are under way at once.
         self.throttle = Throttle(backend.capabilities.max_in_flight if backend is not None else 1)
         parts.ledger.stopping = self._stop.is_set
+
+    def turn_to(self, name: str) -> None:
+        """Go on with the backend of that name among the ``others``, or with the run's own ("")."""
+        backend, label = self.parts.others[name] if name else self._own
+        if backend is None or backend is self.parts.backend:
+            return
+        self.parts = replace(self.parts, backend=backend, backend_label=label)
+        self.parts.ledger.image_backend = backend.name
+        self.throttle = Throttle(backend.capabilities.max_in_flight)
+        self._proven.discard("image")
 
     # --- telling
 
@@ -121,7 +142,9 @@ class RunState:
 
     def add_folder(self, folder: Path) -> None:
         with self._lock:
-            self.folders.append(folder)
+            # The steps of a job go on in the same one.
+            if self.folders[-1:] != [folder]:
+                self.folders.append(folder)
 
     # --- stopping
 

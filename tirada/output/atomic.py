@@ -10,7 +10,9 @@ import errno
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 #: What ``fsync`` of a folder answers on file systems that cannot do it.
 _NO_FOLDER_FSYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES}
@@ -19,13 +21,15 @@ _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.
 _TEMP = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 
 
-def write_bytes(path: Path, data: bytes, *, replace: bool = True) -> None:
-    """Write the file in one visible step; with ``replace=False`` an existing one raises FileExistsError."""
+@contextlib.contextmanager
+def whole_file(path: Path, *, replace: bool = True) -> Iterator[BinaryIO]:
+    """A file to write to, which gets its name when the block ends well; with ``replace=False`` an existing one raises
+    FileExistsError."""
     temp = path.with_name(f".{path.name[:48]}.{secrets.token_hex(6)}.tmp")
     descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with open(descriptor, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if replace:
@@ -39,9 +43,29 @@ def write_bytes(path: Path, data: bytes, *, replace: bool = True) -> None:
     fsync_folder(path.parent)
 
 
+def write_bytes(path: Path, data: bytes, *, replace: bool = True) -> None:
+    """Write the file in one visible step; with ``replace=False`` an existing one raises FileExistsError."""
+    with whole_file(path, replace=replace) as file:
+        file.write(data)
+
+
 def write_text(path: Path, text: str, *, replace: bool = True) -> None:
     """``write_bytes`` of the text as UTF-8, line ends as they are."""
     write_bytes(path, text.encode("utf-8"), replace=replace)
+
+
+def append(descriptor: int, block: bytes, path: Path) -> None:
+    """Write the block to the end of an open file (O_APPEND) in one write and have it on disk, or leave the file as it
+    was and raise OSError."""
+    size = os.fstat(descriptor).st_size
+    try:
+        written = os.write(descriptor, block)
+        if written != len(block):
+            raise OSError(errno.ENOSPC, f"only {written} of {len(block)} bytes fit, so none were kept", str(path))
+        os.fsync(descriptor)
+    except BaseException:
+        os.ftruncate(descriptor, size)
+        raise
 
 
 def _publish_new(temp: Path, path: Path) -> None:

@@ -52,8 +52,13 @@ def make_folder(output: Path, title: str, day: date, *, announce: Callable[[str]
     raise FileExistsError(f"no free name left for '{stem}-****' in {str(output)!r}: move some of its folders away")
 
 
-def image_name(index: int, total: int, ext: str) -> str:
-    """The file name of image ``index`` (from 1) of ``total``: 01.png; wide enough that names sort in order."""
+def image_stem(index: int, total: int) -> str:
+    """The name of image ``index`` (from 1) of ``total`` without extension: 01; wide enough that names sort in order."""
     if index < 1:
         raise ValueError(f"images are counted from 1, not {index}")
-    return f"{index:0{max(2, len(str(total)))}d}.{ext}"
+    return f"{index:0{max(2, len(str(total)))}d}"
+
+
+def image_name(index: int, total: int, ext: str) -> str:
+    """The file name of image ``index`` (from 1) of ``total``: 01.png."""
+    return f"{image_stem(index, total)}.{ext}"

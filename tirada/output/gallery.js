@@ -4,7 +4,7 @@
   const viewer = document.querySelector(".viewer");
   const find = (selector) => viewer.querySelector(selector);
   const picture = find(".stage img");
-  const promptOf = (figure) => document.getElementById(figure?.dataset.prompt ?? "prompt").textContent;
+  const promptOf = (figure) => figure?.dataset.own ?? document.getElementById(figure?.dataset.prompt ?? "prompt").textContent;
   const bare = location.href.split("#")[0];
   let current = -1;
   if (!viewer.showModal) return;

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: A title of more characters is set smaller.
 LONG_TITLE = 70
+#: Kinds of images, those that were asked for first, and how the others are marked.
+KINDS = {"result": "", "step": "on the way", "try": "another try"}
 #: Up to so many images are shown larger than a grid cell would be.
 FEW = 2
 
@@ -44,7 +46,7 @@ def render(info: Info) -> str:
         settings="\n".join(
             f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in settings(info)[:-1]
         ),
-        figures="\n".join(_figure(number, image, info) for number, image in enumerate(info.images, start=1)),
+        figures="\n".join(_figure(number, image, info) for number, image in enumerate(_results_first(info), start=1)),
         failures=_failures(info),
         command=f"<p><code>{_one_line(info.command)}</code></p>" if info.command.strip() else "",
         tool=_one_line(info.tool),
@@ -88,21 +90,40 @@ def _layout(info: Info) -> str:
     return f":root {{ --ratio: {ratio:.4f}; --col: {column:.0f}px; --cap: {cap:.0f}px; }}"
 
 
+def _results_first(info: Info) -> list[ImageEntry]:
+    """What was asked for, then what was made on the way to it."""
+    return sorted(info.images, key=lambda image: tuple(KINDS).index(image.kind))
+
+
 def _figure(number: int, image: ImageEntry, info: Info) -> str:
     seed = "" if image.seed is None else f'<span class="fact">seed {image.seed}</span>'
     name = f"{_one_line(info.words_of(image).title) or 'Untitled'}, image {number}"
     # The viewer copies the prompt of that very image.
     prompt = ""
-    if image.prompt is not None and info.rewrite is not None:
+    if image.title is not None:
+        prompt = f' data-own="{_text(info.words_of(image).prompt)}"'
+    elif image.prompt is not None and info.rewrite is not None:
         prompt = ' data-prompt="rewritten"'
         seed += '<span class="fact">rewritten</span>'
+    minor = "" if image.kind == "result" else ' class="minor"'
     return (
-        f'<figure id="image-{number}" data-seed="{"" if image.seed is None else image.seed}"{prompt}>'
+        f'<figure id="image-{number}"{minor} data-seed="{"" if image.seed is None else image.seed}"{prompt}>'
         f'<a href="{_url(image.file)}"><img src="{_url(image.file)}" alt="{name}" width="{image.width}"'
         f' height="{image.height}" loading="lazy" decoding="async"></a>'
-        f'<figcaption><span class="n">{number:02d}</span>{seed}'
+        f'<figcaption><span class="n">{number:02d}</span>{_own(image)}{seed}'
         f'<span class="fact size">{image.width} × {image.height}</span></figcaption></figure>'
     )
+
+
+def _own(image: ImageEntry) -> str:
+    """What a job has to say of an image."""
+    if image.title is None:
+        return ""
+    kind = f'<span class="fact kind">{KINDS[image.kind]}</span>' if image.kind != "result" else ""
+    facts = "".join(
+        f'<span class="fact">{_one_line(name)}: {_one_line(text)}</span>' for name, text in image.facts.items()
+    )
+    return f'<span class="own">{_one_line(image.title)}</span>{kind}{facts}'
 
 
 def _prompt(info: Info) -> str:

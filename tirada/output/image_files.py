@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -56,6 +57,8 @@ class Prepared:
     #: The service signed its bytes (C2PA). Still true where the signature had to go; ``note`` says so then.
     signed: bool
     note: str | None = None
+    #: The file as it would have been without ``touch``, where that changed it.
+    untouched: bytes | None = None
 
     @property
     def sha256(self) -> str:
@@ -71,8 +74,12 @@ def prepare(
     fmt: ImageFormat,
     metadata: ImageMetadata,
     embed: Embed = "auto",
+    touch: Callable[[Image], Image] | None = None,
 ) -> Prepared:
-    """The finished file of that size and format; raises BadAnswer for bytes that are no sound image."""
+    """The finished file of that size and format; raises BadAnswer for bytes that are no sound image.
+
+    ``touch`` is given the picture in its final size, RGB or RGBA, and says what to keep: the same object or another.
+    """
     wanted = (width, height)
     ready: bytes | None = None
     signed, note, sidecar = False, None, None
@@ -86,6 +93,14 @@ def prepare(
     else:
         pixels = image.image
         _check_pixels(*pixels.size)
+    untouched: bytes | None = None
+    if touch is not None:
+        before = _fit(pixels, width, height)
+        kept = touch(before)
+        if kept is not before:
+            untouched = ready or _encode(before, fmt)
+            ready, note = _encode(kept, fmt), "The service's C2PA signature was lost in editing." if signed else note
+            signed = False
     whole = ready is not None and signed
     data = ready or _encode(_fit(pixels, width, height), fmt)
     if embed == "never" or (whole and embed == "auto"):
@@ -103,6 +118,7 @@ def prepare(
         rendered_height=pixels.size[1],
         signed=signed,
         note=note,
+        untouched=untouched,
     )
 
 

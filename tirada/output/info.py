@@ -26,13 +26,11 @@ from pydantic import (
 
 from tirada.output import gallery, info_md
 from tirada.output.atomic import write_bytes, write_text
-from tirada.output.text import clean
+from tirada.output.text import cell, clean
 
 SCHEMA = 1
 SCHEMA_FILE = Path(__file__).with_name("info.schema.json")
 CSV_HEADER = ("file", "title", "description", "metatags", "prompt", "seed", "width", "height")
-#: What a spreadsheet would take for the beginning of a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 #: Any text, repaired so that it can be written as UTF-8.
 Text = Annotated[str, BeforeValidator(lambda value: clean(value) if isinstance(value, str) else value)]
@@ -90,6 +88,15 @@ class ImageEntry(_Record):
     prompt: Text | None = Field(default=None, description="Where it was made with the rewritten one; null = as above.")
     note: Text | None = None
     details: dict[Text, Text] = Field(default_factory=dict, description="Of its making, where not as for the batch.")
+    title: Text | None = Field(default=None, description="Of an image of a job; the others have that of the batch.")
+    kind: Literal["result", "step", "try"] = Field(
+        default="result", description="step: made on the way to a result. try: another one turned out better."
+    )
+    step: int = Field(default=0, ge=0, description="The step of a job it was made in.")
+    facts: dict[Text, Text] = Field(default_factory=dict, description="What a job says of it, and what was measured.")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Where an image of a job was asked for otherwise than the batch."
+    )
 
 
 class LoraEntry(_Record):
@@ -107,6 +114,13 @@ class Failure(_Record):
     error: str = Field(description="The kind of error, e.g. refused or rate_limited.")
     message: Text
     attempts: int = Field(default=1, ge=0)
+
+
+class JobEntry(_Record):
+    """The plan of a job (see ``engine.plan``), but for what stands elsewhere."""
+
+    settings: dict[str, Any] = Field(default_factory=dict)
+    steps: list[dict[str, Any]]
 
 
 class Info(_Record):
@@ -143,6 +157,9 @@ class Info(_Record):
     mask: Text | None = None
     strength: float | None = None
     references: list[Text] = Field(default_factory=list)
+    user: Text = Field(default="", description="For whom it was made.")
+    workflow: Text = Field(default="batch", description="The command it was made by.")
+    job: JobEntry | None = Field(default=None, description="What a workflow needs to make the same again.")
     options: dict[Text, Text] = Field(default_factory=dict)
     format: Literal["png", "jpeg", "webp"]
     cost_usd: Usd | None = Field(
@@ -159,7 +176,9 @@ class Info(_Record):
     tool: Text = Field(description="Name and version of the program that wrote this file.")
 
     def words_of(self, image: ImageEntry) -> Words:
-        """Title, description, tags and prompt of one image: the rewritten ones where it was made with these."""
+        """Title, description, tags and prompt of one image: its own in a job, rewritten ones where it has these."""
+        if image.title is not None:
+            return Words(image.title, self.description, self.metatags, image.prompt or self.prompt)
         source = self if image.prompt is None or self.rewrite is None else self.rewrite
         return Words(source.title, source.description, source.metatags, source.prompt)
 
@@ -206,14 +225,6 @@ def json_schema() -> str:
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
-def _cell(text: str) -> str:
-    """The text as a spreadsheet may see it: it shows the quote in front of nothing, and takes no formula from a model.
-
-    As OWASP advises; the list of prompts that is read by programs stays as it is.
-    """
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
-
-
 def _batch_csv(info: Info) -> bytes:
     """The rows as UTF-8, encoded as they are written: ten thousand of them are many megabytes."""
     data = io.BytesIO()
@@ -224,6 +235,6 @@ def _batch_csv(info: Info) -> bytes:
         seed = "" if image.seed is None else image.seed
         words = info.words_of(image)
         texts = (words.title, words.description, ", ".join(words.metatags), words.prompt)
-        writer.writerow([image.file, *map(_cell, texts), seed, image.width, image.height])
+        writer.writerow([image.file, *map(cell, texts), seed, image.width, image.height])
     sink.flush()
     return data.getvalue()

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from tirada.output.text import hashtags, one_line
 
 if TYPE_CHECKING:
-    from tirada.output.info import Info
+    from tirada.output.info import ImageEntry, Info
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>&|~$#])")
 _LINE_START = re.compile(r"^(\d*)([-+=.)])(?=[\s=-]|$)")
@@ -59,6 +59,7 @@ def settings(info: Info) -> list[tuple[str, str]]:
         *((key, value) for key, value in info.options.items()),
         ("Role", info.role),
         ("Theme", info.theme),
+        ("For", info.user),
         ("Language", "" if info.language == "en" else info.language),
         ("Written by", model),
         ("Cost of the images", cost),
@@ -74,7 +75,16 @@ def _count(info: Info) -> str:
 
 
 def _pictures(info: Info) -> list[str]:
-    return [f"![{_escape(info.title)}, {n}]({quote(image.file)})" for n, image in enumerate(info.images, start=1)]
+    return [_picture(n, image, info) for n, image in enumerate(info.images, start=1)]
+
+
+def _picture(number: int, image: ImageEntry, info: Info) -> str:
+    shown = f"![{_escape(info.words_of(image).title)}, {number}]({quote(image.file)})"
+    facts = ", ".join(f"{_escape(name)}: {_escape(text)}" for name, text in image.facts.items())
+    if image.title is None:
+        return shown
+    kind = {"result": "", "step": " (made on the way)", "try": " (another try was better)"}[image.kind]
+    return f"{shown}\n\n**{_escape(image.title)}**{kind}" + (f"  \n{facts}" if facts else "")
 
 
 def _rewrite(info: Info) -> list[str]:

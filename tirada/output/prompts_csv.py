@@ -7,7 +7,6 @@ Records end in CRLF and line ends inside a field are LF, so that the last two by
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 from models.contract import Concept
-from tirada.output.atomic import fsync_folder
+from tirada.output.atomic import append, fsync_folder
 from tirada.output.text import clean
 
 HEADER = ("title", "description", "metatags", "prompt")
@@ -73,7 +72,6 @@ def _encode(rows: Sequence[Concept]) -> bytes:
 
 def _append(descriptor: int, path: Path, block: bytes) -> None:
     """Write the block with whatever it takes to start on a fresh line, in one write; undo it if that fails."""
-    size = os.fstat(descriptor).st_size
     os.lseek(descriptor, 0, os.SEEK_SET)
     head = os.read(descriptor, _HEAD_BYTES).removeprefix(_BOM)
     if not head or (len(head) < len(_HEADER_LINE) and _HEADER_LINE.startswith(head)):
@@ -82,14 +80,7 @@ def _append(descriptor: int, path: Path, block: bytes) -> None:
     else:
         _check_header(head.decode("utf-8", "replace"), path)
         block = _mend(descriptor, path) + block
-    try:
-        written = os.write(descriptor, block)
-        if written != len(block):
-            raise OSError(errno.ENOSPC, f"only {written} of {len(block)} bytes fit, so none were kept", str(path))
-        os.fsync(descriptor)
-    except BaseException:
-        os.ftruncate(descriptor, size)
-        raise
+    append(descriptor, block, path)
 
 
 def _check_header(head: str, path: Path) -> None:

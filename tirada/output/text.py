@@ -12,6 +12,8 @@ from dataclasses import replace
 
 from models.contract import Concept
 
+#: What a spreadsheet would take for the beginning of a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _UNSAFE = re.compile("[\ud800-\udfff]")
 #: Everything XML 1.0 cannot hold, escaped or not.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -38,6 +40,19 @@ def clean_concept(concept: Concept) -> Concept:
 def counted(number: int, one: str, many: str = "") -> str:
     """``1 image``, ``2 images``; ``many`` is what more than one is called where that is not just an s more."""
     return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
+def spoken(marks: Iterable[tuple[str, str]]) -> str:
+    """``good (Ann), bad``: verdicts, each with whose it is where that is known."""
+    return ", ".join(f"{verdict} ({user})" if user else verdict for verdict, user in marks)
+
+
+def cell(text: str) -> str:
+    """The text as a spreadsheet may see it: it shows the quote in front of nothing, and takes no formula from a model.
+
+    As OWASP advises; the list of prompts that is read by programs stays as it is.
+    """
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def xml_text(text: str) -> str:

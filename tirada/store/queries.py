@@ -25,11 +25,13 @@ LATEST = "latest"
 _NEWEST = select(runs).order_by(runs.c.created_at.desc()).limit(1)
 
 
-def list_runs(store: Store, limit: int) -> list[dict[str, Any]]:
-    """The newest runs first, each with its figures and its cost (USD)."""
+def list_runs(store: Store, limit: int, user: str | None = None) -> list[dict[str, Any]]:
+    """The newest runs first (those for one user), each with its figures and its cost (USD)."""
+    query = select(runs).order_by(runs.c.created_at.desc(), runs.c.id).limit(limit)
+    if user is not None:
+        query = query.where(runs.c.user == user)
     with store.database.read() as connection:
-        rows = connection.execute(select(runs).order_by(runs.c.created_at.desc(), runs.c.id).limit(limit)).mappings()
-        found = [dict(row) for row in rows]
+        found = [dict(row) for row in connection.execute(query).mappings()]
     for row in found:
         row.update(figures(store, row["id"]))
     return found
@@ -121,16 +123,20 @@ def resumable(store: Store) -> list[str]:
 
 
 def spending(store: Store, by: str | None) -> list[dict[str, Any]]:
-    """What calls cost (USD), the newest first: by day, backend and model together, or by one of them, month or run."""
+    """What calls cost (USD), the newest first: by day, backend and model together, or by one of them, month, run or
+    user ("" where a run was made for nobody)."""
     columns = {
         "day": func.substr(calls.c.started_at, 1, 10),
         "month": func.substr(calls.c.started_at, 1, 7),
         "backend": calls.c.backend,
         "model": calls.c.model,
         "run": calls.c.run_id,
+        "user": func.coalesce(runs.c.user, ""),
     }
     keys = ("day", "backend", "model") if by is None else (by,)
     query = select(*(columns[key].label(key) for key in keys), calls.c.state, COST_OR_ESTIMATE)
+    if by == "user":
+        query = query.join(runs, calls.c.run_id == runs.c.id)
     sums: dict[tuple[str, ...], dict[str, Any]] = {}
     with store.database.read() as connection:
         for row in connection.execute(query):

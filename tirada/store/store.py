@@ -20,6 +20,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Text, bindparam, f
 from models.contract import Concept
 from tirada.store.calls import COST_OR_ESTIMATE, Limits, cost_of_image, new_id, note_job, now, open_call, settle_call
 from tirada.store.database import Database
+from tirada.store.rows import concept_row
 from tirada.store.schema import calls, concepts, images, memory, runs
 
 #: States in which an image needs nothing more from a run.
@@ -109,23 +110,7 @@ class Store:
         stamp = now()
         ids = [new_id(16) for _ in items]
         rows = [
-            {
-                "id": concept_id,
-                "run_id": run_id,
-                "position": position,
-                "status": "written",
-                "created_at": stamp,
-                "role": concept.role,
-                "brief": dict(brief),
-                "title": concept.title,
-                "description": concept.description,
-                "metatags": list(concept.metatags),
-                "prompt": concept.prompt,
-                "negative": concept.negative,
-                "writer": concept.writer,
-                "writer_model": concept.model,
-                "request": dict(request) if request is not None else None,
-            }
+            concept_row(run_id, concept_id, position, concept, brief, request)
             for concept_id, (position, concept, brief, request, _) in zip(ids, items, strict=True)
         ]
 
@@ -212,9 +197,10 @@ class Store:
         with self.database.read() as connection:
             return connection.execute(query).mappings().all()
 
-    def concept_figures(self, concept_id: str) -> dict[str, int]:
-        """How many images of the concept are in each state."""
-        return self._figures(images.c.concept_id == concept_id)
+    def concept_figures(self, concept_id: str, step: int | None = None) -> dict[str, int]:
+        """How many images of the concept, or of one step of its job, are in each state."""
+        where = images.c.concept_id == concept_id
+        return self._figures(where if step is None else where & (images.c.step == step))
 
     def run_figures(self, run_id: str) -> dict[str, int]:
         """How many images of the run are in each state."""
@@ -273,8 +259,12 @@ class Store:
             found += [_failed(*row) for row in spoiled]
         return found
 
-    def open_images(self, concept_id: str) -> Iterator[RowMapping]:
-        """Images of the concept that are planned, wait as a job, or were received, in order, a page at a time."""
+    def open_images(self, concept_id: str, step: int | None = None) -> Iterator[RowMapping]:
+        """Images of the concept that are planned, wait as a job, or were received, in order, a page at a time.
+
+        ``step`` leaves out those of other steps of a job.
+        """
+        same = () if step is None else (images.c.step == step,)
         last = -1
         while True:
             query = (
@@ -283,6 +273,7 @@ class Store:
                     images.c.concept_id == concept_id,
                     images.c.state.in_(("planned", "submitted", "received")),
                     images.c.position > last,
+                    *same,
                 )
                 .order_by(images.c.position)
                 .limit(PAGE)

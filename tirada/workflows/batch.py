@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class BatchOptions:
     request: Mapping[str, Any] = field(default_factory=dict)
     embed: str = "auto"
     on_refusal: str = "skip"
+    user: str = ""
     budget: Decimal | None = None
     format: str = "png"
     csv: Path = Path("output/batch_prompts.csv")
@@ -67,6 +68,22 @@ def plan_rerun(options: BatchOptions, ready: ReadyConcept, source: Path) -> tupl
     return plan, [ready]
 
 
+def plan_job_rerun(
+    options: BatchOptions,
+    ready: ReadyConcept,
+    source: Path,
+    *,
+    workflow: str,
+    job: Mapping[str, Any],
+    steps: Sequence[Mapping[str, Any]],
+) -> tuple[Plan, list[ReadyConcept]]:
+    """The images of a job again; its ``steps`` count those that there were."""
+    plan = _plan(options, concepts=1, images=len(ready.items), source=str(source), workflow=workflow)
+    counted = [sum(item.step == number for item in ready.items) for number in range(len(steps))]
+    whole = [{**step, "images": count} for step, count in zip(steps, counted, strict=True)]
+    return replace(plan, job=dict(job), steps=tuple(whole)), [ready]
+
+
 def _plan(options: BatchOptions, *, concepts: int, images: int, source: str = "", workflow: str = "batch") -> Plan:
     if max(concepts, 1) * max(images, 1) > COUNT_MAX:
         raise UsageError(f"{concepts} x {images} images are more than {COUNT_MAX:,} in one run; split it.")
@@ -90,6 +107,7 @@ def _plan(options: BatchOptions, *, concepts: int, images: int, source: str = ""
         format=options.format,
         embed=options.embed,
         on_refusal=options.on_refusal,
+        user=options.user,
         budget="" if options.budget is None else str(options.budget),
         csv=str(options.csv) if options.only_prompts else "",
         source=source,

@@ -38,7 +38,14 @@ class WorkflowRow:
     settings: tuple[str, ...] = ()
 
 
-WORKFLOWS: tuple[WorkflowRow, ...] = ()
+WORKFLOWS: tuple[WorkflowRow, ...] = (
+    WorkflowRow(
+        name="avatar",
+        summary="A character image with rare traits, from somebody's posts.",
+        target="tirada.workflows.avatar:AVATAR",
+        settings=("BLUESKY_BASE_URL", "MASTODON_BASE_URL", "X_BASE_URL", "X_BEARER_TOKEN"),
+    ),
+)
 
 
 def names() -> list[str]:

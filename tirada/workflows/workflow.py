@@ -39,6 +39,18 @@ class Opt:
     check: Callable[[Any], None] | None = None
 
 
+#: (width, height) in pixels that every model knows.
+USUAL = (1024, 1024)
+
+
+def _no_other(name: str) -> Capabilities:
+    raise LookupError(name)
+
+
+def _no_objection(backend: str, plain: Mapping[str, Any], way: Mapping[str, Any]) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
     """What every workflow is told: the options that all have, checked, and what there is to work with."""
@@ -48,6 +60,8 @@ class Common:
     capabilities: Capabilities
     #: The folder with brands/, industries/, collections/ ...
     data: Path
+    #: The folder that everything is written into.
+    output: Path
     #: A text model answers; False = offline.
     gpt: bool
     #: (width, height) in pixels; None = the workflow's own.
@@ -57,7 +71,9 @@ class Common:
     seed: int | None = None
     negative: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
-    #: Further fields of the ImageRequest: steps, guidance, scheduler, strength, loras; as a plan keeps them.
+    #: How far an image may go from the one it starts from (0 to 1); None = the workflow's own.
+    strength: float | None = None
+    #: Further fields of the ImageRequest: steps, guidance, scheduler, loras; as a plan keeps them.
     request: Mapping[str, Any] = field(default_factory=dict)
     format: str = "png"
     embed: str = "auto"
@@ -66,6 +82,37 @@ class Common:
     user: str = ""
     #: Values of the settings that its row names; absent ones are None.
     settings: Mapping[str, str | None] = field(default_factory=dict)
+    #: What the backend of that name can do, for steps with one of their own. Raises ModelError where there is none, or
+    #: it is not set up.
+    capabilities_of: Callable[[str], Capabilities] = _no_other
+    #: What the backend of that name ("" = the run's own) has against a request with the fields of the second mapping,
+    #: where it has nothing against one with those of the first; "" = nothing.
+    objection: Callable[[str, Mapping[str, Any], Mapping[str, Any]], str] = _no_objection
+
+    def starting_from(
+        self, image: str, strength: float, *, backend: str = "", model: str | None = None
+    ) -> dict[str, Any]:
+        """What a request needs to start from an image (a path, or "@name"), as far as the backend and its model can.
+
+        That is the image itself, with the user's strength or this one where it takes any; the image as a reference
+        where that is all it takes; nothing where it takes neither. ``backend`` and ``model`` are those of a step that
+        has its own. Where the model objects to both, the first way there is comes out, and checking the plan says why.
+        """
+        able = self.capabilities_of(backend) if backend else self.capabilities
+        ways: list[dict[str, Any]] = []
+        if able.init_image:
+            chosen = strength if self.strength is None else self.strength
+            ways.append({"init_image": image, **({"strength": chosen} if "strength" in able.settings else {})})
+        if able.references:
+            ways.append({"references": [image]})
+        fitting = (way for way in ways if not self.objection_to(way, backend=backend, model=model))
+        return next(fitting, ways[0] if ways else {})
+
+    def objection_to(self, way: Mapping[str, Any], *, backend: str = "", model: str | None = None) -> str:
+        """What a backend's model has against requests with these fields; "" where it has nothing against them."""
+        own = self.model if backend in ("", self.backend) else None
+        width, height = self.size or USUAL
+        return self.objection(backend, {"width": width, "height": height, "model": model or own}, way)
 
     def plan(
         self,

@@ -16,6 +16,8 @@ from models.backends.drawing.colours import RGB, mix, to_lab, tone
 from models.backends.drawing.stage import Stage
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+#: Left, top, right, bottom in pixels.
+Box = tuple[int, int, int, int]
 _SMALLEST = 150
 _PLAIN = str.maketrans(
     {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u00a0": " "}
@@ -86,11 +88,11 @@ def _wrap(font: Font, text: str, room: float, lines: int) -> list[str]:
     return [*found, line] if line.strip("…") else found
 
 
-def letter(stage: Stage, image: Image.Image, title: str) -> None:
-    """Set the title at lower left and the mark at upper right."""
+def letter(stage: Stage, image: Image.Image, title: str) -> list[Box]:
+    """Set the title at lower left and the mark at upper right; answers the foot and the corner they stand in."""
     width, height = image.size
     if min(width, height) < _SMALLEST:
-        return
+        return []
     unit = min(stage.u, width, height)
     margin = round(unit * 0.045)
     size = max(11, round(unit * 0.030))
@@ -100,6 +102,7 @@ def letter(stage: Stage, image: Image.Image, title: str) -> None:
     leading = round(size * 1.32)
     foot = height - margin
     top = foot - leading * len(lines)
+    taken: list[Box] = []
     if lines:
         wide = max(font.getlength(line) for line in lines)
         ink, shade = _ink(image, (margin, top, round(margin + wide), foot))
@@ -109,7 +112,8 @@ def letter(stage: Stage, image: Image.Image, title: str) -> None:
         draw = ImageDraw.Draw(image)
         for k, line in enumerate(lines):
             draw.text((margin, top + k * leading), line, font=font, fill=ink)
-    _mark(image, margin, max(9, round(unit * 0.0155)))
+        taken.append((0, foot - leading * 2 - size, width, height))
+    return [*taken, _mark(image, margin, max(9, round(unit * 0.0155)))]
 
 
 def _ink(image: Image.Image, box: tuple[int, int, int, int]) -> tuple[RGB, tuple[RGB, float] | None]:
@@ -140,7 +144,7 @@ def _rule(image: Image.Image, x: int, y: int, wide: int, thick: int, ink: RGB) -
         image.paste(ink, (x, y, x + wide, y + thick))
 
 
-def _mark(image: Image.Image, margin: int, size: int) -> None:
+def _mark(image: Image.Image, margin: int, size: int) -> Box:
     """DRAFT, small and widely spaced, mixed with what is under it."""
     font, track = _font(size), size * 0.34
     wide = round(_width(font, "DRAFT", track))
@@ -154,3 +158,4 @@ def _mark(image: Image.Image, margin: int, size: int) -> None:
     for character in "DRAFT":
         draw.text((at, y), character, font=font, fill=ink)
         at += font.getlength(character) + track
+    return x, y, x + wide, y + size

@@ -1,12 +1,13 @@
 """From a prompt to a finished picture: plan the composition, draw the place, set the subject, finish the print.
 
-Invariant: the same prompt, title, seed and size give the same pixels, in any thread and in any order.
+Invariant: the same prompt, title, seed, size, tones and picture below give the same pixels, in any thread and order.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -14,11 +15,13 @@ from PIL import Image
 
 from models.backends.drawing import built, land, rooms, waters, wild
 from models.backends.drawing.canvas import Canvas
+from models.backends.drawing.colours import RGB
 from models.backends.drawing.finish import INDOORS, draw_mist, draw_weather, grain
 from models.backends.drawing.lettering import letter, title_of
-from models.backends.drawing.palette import mix_palette
+from models.backends.drawing.palette import Palette, mix_palette
 from models.backends.drawing.stage import Spot, Stage
 from models.backends.drawing.subjects import draw_subjects
+from models.backends.drawing.under import Under, lay_over
 from models.backends.drawing.words import Reading, read
 
 SCENES: dict[str, Callable[[Stage], Spot]] = {
@@ -46,14 +49,23 @@ _HORIZONS = {
 }  # fmt: skip
 
 
-def draw(prompt: str, title: str, seed: int, width: int, height: int) -> Image.Image:
-    """Draw one picture."""
+def draw(
+    prompt: str,
+    title: str,
+    seed: int,
+    width: int,
+    height: int,
+    *,
+    tones: tuple[RGB, ...] = (),
+    under: Under | None = None,
+) -> Image.Image:
+    """Draw one picture; with ``tones`` in these colours whatever the prompt names, with ``under`` over a picture."""
     digest = hashlib.sha256(f"{seed}\n{prompt}".encode("utf-8", "surrogatepass")).digest()
     reading = read(prompt)
     rnd = Random(int.from_bytes(digest[:8], "big"))
     gen = np.random.Generator(np.random.PCG64(int.from_bytes(digest[8:16], "big")))
     place = _place(reading, rnd)
-    palette = mix_palette(reading, place, rnd)
+    palette = _in_tones(reading, place, tones) if tones else mix_palette(reading, place, rnd)
     canvas = Canvas(width, height)
     side = rnd.choice((-1, 1))
     low, high = _HORIZONS.get(place, (0.5, 0.64))
@@ -74,8 +86,14 @@ def draw(prompt: str, title: str, seed: int, width: int, height: int) -> Image.I
     draw_subjects(stage, spot)
     draw_weather(stage)
     image = grain(stage, int.from_bytes(digest[16:24], "big"))
-    letter(stage, image, title_of(title, prompt))
-    return image
+    captions = letter(stage, image, title_of(title, prompt))
+    return image if under is None else lay_over(image, under, captions)
+
+
+def _in_tones(reading: Reading, place: str, tones: tuple[RGB, ...]) -> Palette:
+    """The palette of given colours; the same for all pictures that share them, the light and the place."""
+    seed = hashlib.sha256(repr(tones).encode()).digest()[:8]
+    return mix_palette(replace(reading, colours=tones), place, Random(int.from_bytes(seed, "big")))
 
 
 def _place(reading: Reading, rnd: Random) -> str:

@@ -6,12 +6,11 @@ Invariant: what comes out was computed: no NaN, and not black all over.
 from __future__ import annotations
 
 import functools
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.backends.input_images import look_at, read_input
-from models.errors import BadAnswer, UnsupportedRequest
+from models.backends.input_images import decode, look_at, read_input
+from models.errors import BadAnswer
 
 if TYPE_CHECKING:
     import torch
@@ -43,13 +42,7 @@ def _read(path: Path) -> Image:
 @functools.lru_cache(maxsize=8)
 def _decode(data: bytes, name: str) -> Image:
     """The picture of a file, upright, without transparency."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return ImageOps.exif_transpose(picture).convert("RGB")
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError):
-        raise UnsupportedRequest(f"{name!r} is broken.", hint="Save it again as PNG, JPEG or WebP.") from None
+    return decode(data, name).convert("RGB")
 
 
 def finished(pixels: torch.Tensor) -> list[Image | BadAnswer]:

@@ -78,6 +78,9 @@ class Gatherer:
         except ValueError as exc:
             raise UsageError(f"{exc}.") from exc
         for image in info.images:
+            if image.kind != "result":
+                # Made on the way to another one.
+                continue
             item = Item(folder, info, image)
             if item.path.is_file():
                 yield item
