@@ -45,6 +45,11 @@ WORKFLOWS: tuple[WorkflowRow, ...] = (
         target="tirada.workflows.avatar:AVATAR",
         settings=("BLUESKY_BASE_URL", "MASTODON_BASE_URL", "X_BASE_URL", "X_BEARER_TOKEN"),
     ),
+    WorkflowRow(
+        name="collection",
+        summary="Many characters, every one different, with exact numbers of every trait.",
+        target="tirada.workflows.collection:COLLECTION",
+    ),
 )
 
 

@@ -53,7 +53,6 @@ class Made:
     file: str
     #: Title of the trait -> value.
     attributes: Mapping[str, str]
-    seed: int | None = None
 
 
 def erc721(about: About, token: Made) -> dict[str, Any]:

@@ -15,7 +15,6 @@
     number: (a, b) => a[0] - b[0],
   };
   const total = data.rows.length;
-  const most = data.rows.reduce((worst, row) => Math.max(worst, row[2]), 0);
   const count = (number) => number.toLocaleString("en");
   let page = 0, found = [];
 
@@ -68,7 +67,7 @@
     [image.width, image.height] = data.size;
     image.src = file;
     make("td", name, tr);
-    make("small", `score ${score.toFixed(3)}`, make("td", `${count(rank)} of ${count(most)}`, tr));
+    make("small", `score ${score.toFixed(3)}`, make("td", `${count(rank)} of ${count(total)}`, tr));
     data.traits.forEach((trait, place) => {
       const value = trait.values[row[FIRST + place]];
       const cell = make("td", value ? value[0] : "", tr);

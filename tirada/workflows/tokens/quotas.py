@@ -79,6 +79,13 @@ def targets(
     return [apportion(count, weights, low, high) for weights, (low, high) in zip(shares, limits, strict=True)]
 
 
+def by_weight(count: int, weights: Sequence[float], wished: Mapping[int, int]) -> list[int]:
+    """What weights and wishes come to where any token can be had any number of times."""
+    low = [wished.get(value, 0) for value in range(len(weights))]
+    high = [wished.get(value, count) for value in range(len(weights))]
+    return apportion(count, weights, low, high)
+
+
 def bounds(supply: Supply, count: int, trait: int) -> tuple[list[int], list[int]]:
     """(least, most) tokens of ``count`` that can have each value of a trait."""
     having = supply.marginals[trait]
