@@ -76,7 +76,10 @@ def plan_collection(options: CollectionOptions, common: Common) -> Plan:
     wishes = read_quotas(collection, options.quota)
     taken = read_taken(collection, options.exclude)
     passes = passes_of(common, collection, options.base, _refinement(options))
-    steps = [{**step, "images": 1 if name == BASE else options.count} for name, step in zip(passes.names, passes.steps)]
+    steps = [
+        {**step, "images": 1 if name == BASE else options.count}
+        for name, step in zip(passes.names, passes.steps, strict=True)
+    ]
     plan = passes.common.plan("collection", size=collection.size, steps=steps, job={})
     decision = decide(collection, options.count, wishes, taken, plan.seed)
     return replace(plan, job=_job(collection, options, passes, decision))
@@ -91,9 +94,7 @@ def _refinement(options: CollectionOptions) -> Refinement | None:
     return None
 
 
-def _job(
-    collection: Collection, options: CollectionOptions, passes: Passes, decision: Decision
-) -> dict[str, Any]:
+def _job(collection: Collection, options: CollectionOptions, passes: Passes, decision: Decision) -> dict[str, Any]:
     space = collection.space()
     about = metadata.About(
         title=collection.title,

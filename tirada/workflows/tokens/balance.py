@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tirada.workflows.tokens.quotas import Counts, Supply
 from tirada.workflows.tokens.space import Token
+from tirada.workflows.tokens.supply import Counts, Supply
 
 Numbers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -73,7 +73,8 @@ class Balance:
         return int(sum((np.abs(off) * cost).sum() for off, cost in zip(self._off, self._cost, strict=True)))
 
     def _improve(self) -> None:
-        while any([self._along_paths(trait) for trait in range(len(self._sizes))]) or self._two_at_once():
+        several = range(len(self._sizes))
+        while any(self._along_paths(trait) for trait in several) or self._two_at_once():
             pass
 
     # --- one trait ------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from tirada.workflows.tokens.catalogue import Collection
 from tirada.workflows.tokens.metadata import read_tokens
 from tirada.workflows.tokens.sampling import choose, numbers
 from tirada.workflows.tokens.space import Token
+from tirada.workflows.tokens.supply import Counts, Supply, Trait
 
 #: How many values a note names.
 NAMED = 4
@@ -58,8 +59,7 @@ def read_quotas(collection: Collection, texts: Sequence[str]) -> list[dict[int, 
 def read_taken(collection: Collection, folders: Sequence[Path]) -> list[Token]:
     """The tokens of earlier collections, as far as this one could have them. Raises UsageError."""
     places = [
-        (trait.title, {name.casefold(): place for place, name in enumerate(trait.names)})
-        for trait in collection.traits
+        (trait.title, {name.casefold(): place for place, name in enumerate(trait.names)}) for trait in collection.traits
     ]
     taken: list[Token] = []
     for folder in folders:
@@ -85,14 +85,14 @@ def decide(
     collection: Collection, count: int, wishes: Sequence[Mapping[int, int]], taken: Sequence[Token], seed: int
 ) -> Decision:
     """Choose the tokens. Raises UsageError that says which wish cannot be met, and why."""
-    supply = quotas.Supply(collection.space(), taken)
-    names = [quotas.Trait(trait.name, trait.names) for trait in collection.traits]
+    supply = Supply(collection.space(), taken)
+    names = [Trait(trait.name, trait.names) for trait in collection.traits]
     shares = [list(trait.shares().values()) for trait in collection.traits]
-    wanted = quotas.targets(supply, count, shares, wishes, names)
+    wanted = quotas.targets(supply, count, shares, wishes, names, seed)
     tokens = choose(supply, count, wanted, [set(wished) for wished in wishes], seed)
     came = numbers(tokens, supply.space.sizes)
     _check(came, wishes, names, count)
-    ideal = [quotas.by_weight(count, weights, wished) for weights, wished in zip(shares, wishes, strict=True)]
+    ideal = quotas.by_weight(count, shares, wishes, seed)
     return Decision(
         tokens=tokens,
         wanted=ideal,
@@ -102,9 +102,7 @@ def decide(
     )
 
 
-def _check(
-    came: quotas.Counts, wishes: Sequence[Mapping[int, int]], names: Sequence[quotas.Trait], count: int
-) -> None:
+def _check(came: Counts, wishes: Sequence[Mapping[int, int]], names: Sequence[Trait], count: int) -> None:
     missed = [
         f"{name.say(value)} came to {came[trait][value]:,} of {wanted:,}"
         for trait, (wished, name) in enumerate(zip(wishes, names, strict=True))
@@ -118,7 +116,7 @@ def _check(
         )
 
 
-def _notes(came: quotas.Counts, ideal: quotas.Counts, names: Sequence[quotas.Trait], whole: bool) -> list[str]:
+def _notes(came: Counts, ideal: Counts, names: Sequence[Trait], whole: bool) -> list[str]:
     if whole:
         return ["These are all the tokens there can be, so their values come as often as they come, not by weight."]
     bent = [

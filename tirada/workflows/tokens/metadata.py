@@ -160,7 +160,9 @@ def _read_token(path: Path) -> dict[str, str]:
     except (OSError, ValueError) as exc:
         raise UsageError(f"{str(path)!r} cannot be read: {reason(exc)}.") from exc
     except (KeyError, TypeError) as exc:
-        raise UsageError(f"{str(path)!r} is no metadata of a token: it lacks attributes with trait_type and value.") from exc
+        raise UsageError(
+            f"{str(path)!r} is no metadata of a token: it lacks attributes with trait_type and value."
+        ) from exc
 
 
 def _name(about: About, token: Made) -> str:

@@ -71,7 +71,7 @@
     data.traits.forEach((trait, place) => {
       const value = trait.values[row[FIRST + place]];
       const cell = make("td", value ? value[0] : "", tr);
-      if (value) make("small", `${count(value[1])} (${(100 * value[1] / total).toFixed(2)} %)`, cell);
+      if (value) make("small", `${count(value[1])} (${(100 * value[1] / total).toFixed(2)}%)`, cell);
     });
     return tr;
   }

@@ -53,7 +53,9 @@ def render(
         script=script,
         title=_safe(about.title),
         description=_safe(about.description),
-        count=f"{counted(len(tokens), 'token')}, every one different.{lacks}".replace(str(len(tokens)), f"{len(tokens):,}", 1),
+        count=f"{counted(len(tokens), 'token')}, every one different.{lacks}".replace(
+            str(len(tokens)), f"{len(tokens):,}", 1
+        ),
         licence=f"<p>Licence: {_safe(about.licence)}</p>" if about.licence else "",
         provenance=f"<p>Provenance: <code>{_safe(provenance)}</code></p>" if provenance else "",
         values="\n".join(_values(trait, data, index, numbers) for index, trait in enumerate(data["traits"])),

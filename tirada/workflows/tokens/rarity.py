@@ -42,9 +42,7 @@ def rarities(tokens: Sequence[Mapping[str, str]]) -> list[Rarity]:
     lacking = {trait: total - sum(values.values()) for trait, values in numbers.items()}
     # Summed in one order for all, so that equal tokens have equal scores to the last bit.
     traits = sorted(numbers)
-    bits = {
-        trait: {value: math.log2(total / number) for value, number in numbers[trait].items()} for trait in traits
-    }
+    bits = {trait: {value: math.log2(total / number) for value, number in numbers[trait].items()} for trait in traits}
     null = {trait: math.log2(total / number) for trait, number in lacking.items() if number}
     entropy = sum(_entropy([*numbers[trait].values(), lacking[trait]], total) for trait in traits) or 1.0
     scores = [
