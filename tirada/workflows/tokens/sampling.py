@@ -66,18 +66,21 @@ def _choose_few(supply: Supply, wanted: Counts, fixed: Sequence[Collection[int]]
     sound = swaps.sound()
     if len(sound) == count:
         return sound
-    from tirada.workflows.tokens.balance import Balance
+    from tirada.workflows.tokens.balance import ROUNDS, Balance
 
+    near = wanted
     if listed:
         free = _free(supply)
         if supply.total <= LISTED:
-            wanted, sound = _fitted(supply, free, wanted, fixed, rng)
+            near, sound = _fitted(supply, free, wanted, fixed, rng)
         have = set(sound)
         sound += rng.sample([token for token in free if token not in have], count - len(sound))
     else:
         sound = _fill_up(supply, sound, count, rng)
-    balance = Balance(supply, sound, wanted, fixed, rng.getrandbits(64))
-    balance.settle()
+    balance = Balance(supply, sound, fixed, rng.getrandbits(64))
+    if near != wanted:
+        balance.settle(near)
+    balance.settle(wanted, rounds=ROUNDS if near == wanted else 0)
     return balance.tokens()
 
 
@@ -123,7 +126,7 @@ class _Swaps:
             column = [value for value, number in enumerate(row) for _ in range(number)]
             rng.shuffle(column)
             columns.append(column)
-        self._rows = [list(row) for row in zip(*columns, strict=True)]
+        self._rows: list[list[int]] = [list(row) for row in zip(*columns, strict=True)]
         self._codes = [supply.space.code(row) for row in self._rows]
         self._held = Counter(self._codes)
 
