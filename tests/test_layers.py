@@ -198,7 +198,7 @@ def test_the_package_says_what_it_needs() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     needed = {re.split(r"[<>=!\[]", line)[0] for line in project["dependencies"]}
     names = {"PIL": "pillow", "slugify": "python-slugify", "pydantic_settings": "pydantic-settings"}
-    names |= {"huggingface_hub": "huggingface-hub"}
+    names |= {"huggingface_hub": "huggingface-hub", "fpdf": "fpdf2", "fontTools": "fonttools"}
     extra = {re.split(r"[<>=!\[]", line)[0] for line in project["optional-dependencies"]["local"]}
     #: Come along with openai and pydantic-settings, which promise them.
     brought = {"httpx2", "dotenv"}

@@ -103,6 +103,10 @@ class Job:
         """Further images, when all steps so far are settled: their ``step`` is beyond the last one."""
         return ()
 
+    def compare(self, made: Sequence[Made]) -> Mapping[str, Mapping[str, str]]:
+        """Facts that only show when the images lie side by side, by name; added before ``finish``."""
+        return {}
+
     def kinds(self, made: Sequence[Made]) -> Mapping[str, Kind]:
         """Images that turn out to be of another kind than planned, by name, e.g. tries that others were better than."""
         return {}

@@ -139,6 +139,7 @@ class JobRun:
         folder = state.parts.output / row["folder"]
         concept = concept_of(row)
         self._items.set_kinds(concept_id, self._job.kinds(made))
+        self._items.add_facts(concept_id, self._job.compare(made))
         _, made = self._now(concept_id)
         try:
             self._job.finish(folder, concept, made)

@@ -13,8 +13,9 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tirada.workflows.tokens.quotas import Counts, apportion
+from tirada.workflows.tokens.quotas import apportion
 from tirada.workflows.tokens.space import Token
+from tirada.workflows.tokens.supply import Counts
 
 Reals = NDArray[np.float64]
 #: A number misses its goal by this times its weight; weights are rarely beyond 20.
@@ -94,9 +95,10 @@ class Fit:
 
     def _sums(self, chances: Reals) -> Reals:
         size = len(self._goal)
-        return sum(
-            (np.bincount(column, weights=chances, minlength=size) for column in self._cells.T), start=np.zeros(size)
-        )
+        sums: Reals = np.zeros(size)
+        for column in self._cells.T:
+            sums += np.bincount(column, weights=chances, minlength=size)
+        return sums
 
     def _curvature(self, chances: Reals) -> Reals:
         size = len(self._goal)
