@@ -201,43 +201,45 @@ def _unmixed(
 
     first = product & _grown(~product, 1)
     second = product & _grown(first, 1) & ~first
-    near, known = _mean_nearby(pixels, product & ~first & ~second, 3)
-    towards = near - background
-    length = np.maximum((towards**2).sum(axis=-1), 1.0)
-    offset = pixels.astype(np.float32) - background
-    share = (offset * towards).sum(axis=-1) / length
-    rest = np.sqrt(((offset - share[..., None] * towards) ** 2).sum(axis=-1))
-    # A product that is nearly of the background's colour cannot be told apart any further.
-    mixed = known & (share < PURE) & (rest < 12 + 0.25 * np.sqrt(length)) & (length > 2 * TOLERANCE**2)
     # Just outside lie those with so little of the product that they passed for background.
     outer = _grown(product, 1) & ~product
-    mixed &= ~pale & (first | outer | (second & _grown(first & mixed, 1)))
+    edge = (first | second | outer) & ~pale
+    near, known = _mean_nearby(pixels, product & ~first & ~second, edge, 3)
+    towards, offset = near - background, pixels[edge].astype(np.float32) - background
+    length = np.maximum((towards**2).sum(axis=-1), 1.0)
+    share = (offset * towards).sum(axis=-1) / length
+    rest = np.sqrt(((offset - share[:, None] * towards) ** 2).sum(axis=-1))
+    # A product that is nearly of the background's colour cannot be told apart any further.
+    found = known & (share < PURE) & (rest < 12 + 0.25 * np.sqrt(length)) & (length > 2 * TOLERANCE**2)
+    mixed = np.zeros_like(product)
+    mixed[edge] = found
+    mixed &= first | outer | (second & _grown(first & mixed, 1))
+    chosen = mixed[edge]
     colours, alpha = pixels.copy(), np.where(product, 255, 0).astype(np.uint8)
-    colours[mixed] = np.clip(np.rint(near[mixed]), 0, 255).astype(np.uint8)
-    alpha[mixed] = np.clip(np.rint(share[mixed] * 255), 0, 254).astype(np.uint8)
+    colours[mixed] = np.clip(np.rint(near[chosen]), 0, 255).astype(np.uint8)
+    alpha[mixed] = np.clip(np.rint(share[chosen] * 255), 0, 254).astype(np.uint8)
     return colours, alpha
 
 
-def _mean_nearby(pixels: NDArray[np.uint8], among: Flags, radius: int) -> tuple[Floats, Flags]:
-    """For each pixel the mean colour of those ``among`` within so many pixels, and whether there are any."""
+def _mean_nearby(pixels: NDArray[np.uint8], among: Flags, where: Flags, radius: int) -> tuple[Floats, Flags]:
+    """For each pixel of ``where``, in reading order: the mean colour of those ``among`` within so many pixels (n x 3),
+    and whether there are any (n)."""
     import numpy as np
 
-    weights = _box_sum(among.astype(np.float32), radius)
-    parts = [_box_sum(np.where(among, pixels[..., channel], 0).astype(np.float32), radius) for channel in range(3)]
-    means = np.stack(parts, axis=-1) / np.maximum(weights, 1.0)[..., None]
-    return means.astype(np.float32), weights >= 1
-
-
-def _box_sum(values: Floats, radius: int) -> Floats:
-    import numpy as np
-
-    side = 2 * radius + 1
-    padded = np.pad(values, radius)
-    down = sum(padded[step : step + values.shape[0]] for step in range(side))
-    assert not isinstance(down, int)
-    across = sum(down[:, step : step + values.shape[1]] for step in range(side))
-    assert not isinstance(across, int)
-    return across
+    rows, columns = np.nonzero(where)
+    height, width = among.shape
+    total, count = np.zeros((len(rows), 3), np.float32), np.zeros(len(rows), np.float32)
+    # Few pixels lie at an edge: looking around each is far less work than a mean for all.
+    for down in range(-radius, radius + 1):
+        for right in range(-radius, radius + 1):
+            y, x = rows + down, columns + right
+            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            y, x = np.where(inside, y, 0), np.where(inside, x, 0)
+            counts = inside & among[y, x]
+            total += np.where(counts[:, None], pixels[y, x], 0)
+            count += counts
+    means: Floats = (total / np.maximum(count, 1)[:, None]).astype(np.float32)
+    return means, count >= 1
 
 
 # --- the edge ---------------------------------------------------------------------------------------------------------
@@ -253,8 +255,8 @@ def _finished(colours: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> Image:
 
     solid = alpha == 255
     outside = (alpha == 0) & _grown(solid, 1)
-    near, _ = _mean_nearby(colours, solid, 1)
+    near, _ = _mean_nearby(colours, solid, outside, 1)
     colours, alpha = colours.copy(), alpha.copy()
-    colours[outside] = np.clip(np.rint(near[outside]), 0, 255).astype(np.uint8)
+    colours[outside] = np.clip(np.rint(near), 0, 255).astype(np.uint8)
     alpha[outside] = HALO
     return Image.fromarray(np.dstack([colours, alpha]))
