@@ -22,6 +22,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/csv_append.py
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/palette.py
 	$(BIN)/python benchmarks/local.py
 	$(BIN)/python benchmarks/gpu.py
 

@@ -119,6 +119,10 @@ class Job:
         """Write what the job as a whole comes to into its folder, also where some images failed. It may be called again
         after a retry, and then replaces what it wrote."""
 
+    def remarks(self, concept: Concept, made: Sequence[Made]) -> Sequence[str]:
+        """What the user is to know of the whole when it is finished: sentences."""
+        return ()
+
     def summary(self, folder: Path, concept: Concept, made: Sequence[Made], seconds: float) -> Mapping[str, Any]:
         """What ``--json`` says of the result beside the report; JSON. Empty = nothing."""
         return {}

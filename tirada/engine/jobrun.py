@@ -143,6 +143,8 @@ class JobRun:
         _, made = self._now(concept_id)
         try:
             self._job.finish(folder, concept, made)
+            for remark in self._job.remarks(concept, made):
+                state.emit(Remark(remark))
             state.result = self._job.summary(folder, concept, made, time.monotonic() - state.began)
         except (OSError, StoreError):
             raise

@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tirada.workflows.tokens.quotas import Counts, Supply
 from tirada.workflows.tokens.space import Token
+from tirada.workflows.tokens.supply import Counts, Supply
 
 Numbers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -20,8 +20,9 @@ Flags = NDArray[np.bool_]
 WORD = 62
 #: What missing a fixed number counts beside one that follows from weights.
 FIXED = 1_000
-#: Rounds without success after which it stays as it is; more for small sets, which cost nothing, and for fixed numbers.
-ROUNDS, ROUNDS_FIXED, WORK = 6, 60, 40_000
+#: Rounds without success after which it stays as it is: where all fixed numbers are met, and where one is not; then
+#: more for small sets, which cost nothing.
+ROUNDS, ROUNDS_FIXED, ROUNDS_MOST, WORK = 8, 60, 400, 40_000
 #: Tokens looked at for a change of two values at once.
 LOOKED_AT = 4_000
 
@@ -29,23 +30,16 @@ LOOKED_AT = 4_000
 class Balance:
     """A set of tokens on its way to the numbers wanted."""
 
-    def __init__(
-        self, supply: Supply, tokens: Sequence[Token], wanted: Counts, fixed: Sequence[Collection[int]], seed: int
-    ) -> None:
+    def __init__(self, supply: Supply, tokens: Sequence[Token], fixed: Sequence[Collection[int]], seed: int) -> None:
         space = supply.space
         self._sizes, self._strides = space.sizes, space.strides
         self._inside = [_words(inside, space.boxes) for inside in space.inside]
         self._rows: Numbers = np.array(tokens, dtype=np.int64)
         self._codes: Numbers = self._rows @ np.array(self._strides, dtype=np.int64)
         self._taken: Numbers = np.array(sorted(map(space.code, supply.taken)), dtype=np.int64)
-        self._wanted = [np.array(row, dtype=np.int64) for row in wanted]
         self._cost = [
             np.array([FIXED if value in values else 1 for value in range(size)], dtype=np.int64)
             for size, values in zip(self._sizes, fixed, strict=True)
-        ]
-        self._off = [
-            np.bincount(self._rows[:, trait], minlength=size) - self._wanted[trait]
-            for trait, size in enumerate(self._sizes)
         ]
         self._rng = np.random.default_rng(seed)
         self._sorted()
@@ -53,25 +47,36 @@ class Balance:
     def tokens(self) -> list[Token]:
         return [tuple(row) for row in self._rows.tolist()]
 
-    def settle(self) -> None:
-        """Come as near to the numbers as can be found."""
+    def settle(self, wanted: Counts, rounds: int = ROUNDS) -> None:
+        """Come as near to these numbers as can be found from where it is, in about so many rounds where all fixed
+        numbers are met; as many as it takes where they are not."""
+        self._aim(wanted)
         self._improve()
-        idle, missing = 0, self._missing()
-        while missing and idle < self._patience(missing):
+        idle, left, missing = 0, rounds + self._small() // 4, self._missing()
+        while missing >= FIXED or (missing and left > 0):
+            if idle >= (max(ROUNDS_FIXED, self._small()) if missing >= FIXED else ROUNDS):
+                return
             self._wander()
             self._improve()
             idle = 0 if self._missing() < missing else idle + 1
-            missing = self._missing()
+            left, missing = left - 1, self._missing()
 
-    def _patience(self, missing: int) -> int:
-        rounds = ROUNDS_FIXED if missing >= FIXED else ROUNDS
-        return max(rounds, min(WORK // len(self._rows), 400))
+    def _small(self) -> int:
+        """Rounds that cost next to nothing, because the set is small."""
+        return min(WORK // len(self._rows), ROUNDS_MOST)
+
+    def _aim(self, wanted: Counts) -> None:
+        self._off = [
+            np.bincount(self._rows[:, trait], minlength=size) - np.array(wanted[trait], dtype=np.int64)
+            for trait, size in enumerate(self._sizes)
+        ]
 
     def _missing(self) -> int:
         return int(sum((np.abs(off) * cost).sum() for off, cost in zip(self._off, self._cost, strict=True)))
 
     def _improve(self) -> None:
-        while any([self._along_paths(trait) for trait in range(len(self._sizes))]) or self._two_at_once():
+        several = range(len(self._sizes))
+        while any(self._along_paths(trait) for trait in several) or self._two_at_once():
             pass
 
     # --- one trait ------------------------------------------------------------------------------------------------

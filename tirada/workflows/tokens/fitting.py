@@ -13,8 +13,9 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tirada.workflows.tokens.quotas import Counts, apportion
+from tirada.workflows.tokens.quotas import apportion
 from tirada.workflows.tokens.space import Token
+from tirada.workflows.tokens.supply import Counts
 
 Reals = NDArray[np.float64]
 #: A number misses its goal by this times its weight; weights are rarely beyond 20.
@@ -32,11 +33,7 @@ class Fit:
         # The last column is the same for every token: its weight sees to it that there are as many as wanted.
         self._cells = np.array([(*token, 0) for token in tokens], dtype=np.int64) + self._starts
         self._goal = np.array([*(number for row in wanted for number in row), sum(wanted[0])], dtype=np.float64)
-        free = [
-            value not in values
-            for size, values in zip(self._sizes, fixed, strict=True)
-            for value in range(size)
-        ]
+        free = [value not in values for size, values in zip(self._sizes, fixed, strict=True) for value in range(size)]
         self._least = np.array([PENALTY if is_free else PENALTY_FIXED for is_free in [*free, False]])
         self._penalty = self._least
         self.chances = self._solve()
@@ -98,9 +95,10 @@ class Fit:
 
     def _sums(self, chances: Reals) -> Reals:
         size = len(self._goal)
-        return sum(
-            (np.bincount(column, weights=chances, minlength=size) for column in self._cells.T), start=np.zeros(size)
-        )
+        sums: Reals = np.zeros(size)
+        for column in self._cells.T:
+            sums += np.bincount(column, weights=chances, minlength=size)
+        return sums
 
     def _curvature(self, chances: Reals) -> Reals:
         size = len(self._goal)

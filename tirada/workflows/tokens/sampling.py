@@ -1,9 +1,10 @@
 """Which tokens a collection has: all different, none forbidden or taken, with a given number of each value.
 
 The values are dealt out in the very numbers that are wanted, and rows that cannot be are mended by swapping values with
-other rows, which keeps all numbers. What is too crowded for that is filled up with free tokens, and the numbers are then
-put right along shortest paths in the graph of moves: an arc leads from a value to another where some token can change
-the one for the other. More than half of all tokens are chosen by choosing those to leave out.
+other rows, which keeps all numbers. What is too crowded for that is filled up with free tokens, and the numbers are put
+right along shortest paths in the graph of moves (``balance``): an arc leads from a value to another where some token
+can change the one for the other. Where the tokens can be listed, those to begin with are drawn by chances that come to
+the numbers already (``fitting``). More than half of all tokens are chosen by choosing those to leave out.
 Invariant: the tokens returned are allowed, free and distinct whatever was wanted; only numbers can miss, and where a
 number that is fixed misses, nothing better was found.
 """
@@ -14,8 +15,8 @@ import random
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from tirada.workflows.tokens.quotas import Counts, Supply
 from tirada.workflows.tokens.space import Token
+from tirada.workflows.tokens.supply import Counts, Supply
 
 #: Listing a space of so many tokens takes less than a second.
 LISTED = 200_000
@@ -25,9 +26,7 @@ TRIES, TRIES_LISTED, TRIES_LEAST = 20, 2, 5_000
 PATIENCE = 20_000
 
 
-def choose(
-    supply: Supply, count: int, wanted: Counts, fixed: Sequence[Collection[int]], seed: int
-) -> list[Token]:
+def choose(supply: Supply, count: int, wanted: Counts, fixed: Sequence[Collection[int]], seed: int) -> list[Token]:
     """``count`` tokens in random order; ``fixed`` are the values, per trait, whose numbers matter most.
 
     The same arguments give the same tokens. ``count`` is at most ``supply.total``.
@@ -55,9 +54,7 @@ def _free(supply: Supply) -> list[Token]:
     return [token for token in supply.space if token not in taken]
 
 
-def _choose_few(
-    supply: Supply, wanted: Counts, fixed: Sequence[Collection[int]], rng: random.Random
-) -> list[Token]:
+def _choose_few(supply: Supply, wanted: Counts, fixed: Sequence[Collection[int]], rng: random.Random) -> list[Token]:
     """At most half of the tokens there are, so that a free one is never far."""
     count = sum(wanted[0])
     if count == 0:
@@ -69,18 +66,21 @@ def _choose_few(
     sound = swaps.sound()
     if len(sound) == count:
         return sound
-    from tirada.workflows.tokens.balance import Balance
+    from tirada.workflows.tokens.balance import ROUNDS, Balance
 
+    near = wanted
     if listed:
         free = _free(supply)
         if supply.total <= LISTED:
-            wanted, sound = _fitted(supply, free, wanted, fixed, rng)
+            near, sound = _fitted(supply, free, wanted, fixed, rng)
         have = set(sound)
         sound += rng.sample([token for token in free if token not in have], count - len(sound))
     else:
         sound = _fill_up(supply, sound, count, rng)
-    balance = Balance(supply, sound, wanted, fixed, rng.getrandbits(64))
-    balance.settle()
+    balance = Balance(supply, sound, fixed, rng.getrandbits(64))
+    if near != wanted:
+        balance.settle(near)
+    balance.settle(wanted, rounds=ROUNDS if near == wanted else 0)
     return balance.tokens()
 
 
@@ -121,12 +121,12 @@ class _Swaps:
     def __init__(self, supply: Supply, wanted: Counts, rng: random.Random) -> None:
         self._space, self._rng = supply.space, rng
         self._taken = {supply.space.code(token) for token in supply.taken}
-        columns = []
+        columns: list[list[int]] = []
         for row in wanted:
             column = [value for value, number in enumerate(row) for _ in range(number)]
             rng.shuffle(column)
             columns.append(column)
-        self._rows = [list(row) for row in zip(*columns, strict=True)]
+        self._rows: list[list[int]] = [list(row) for row in zip(*columns, strict=True)]
         self._codes = [supply.space.code(row) for row in self._rows]
         self._held = Counter(self._codes)
 
@@ -168,7 +168,7 @@ class _Swaps:
             return None
         step = (b - a) * self._space.strides[trait]
         new_i, new_j = self._codes[i] + step, self._codes[j] - step
-        before = self._is_wrong(i) + self._is_wrong(j)
+        before = int(self._is_wrong(i)) + int(self._is_wrong(j))
         one[trait], other[trait] = b, a
         after = self._would_be_wrong(new_i, one) + self._would_be_wrong(new_j, other) + (new_i == new_j)
         if after > before or (after == before and self._rng.random() > 0.05):

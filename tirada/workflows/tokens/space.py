@@ -30,11 +30,12 @@ class Space:
         )
         self.boxes = len(boxes)
         #: A token's number among all combinations, allowed or not: the sum of value times stride.
-        strides, step = [], 1
+        strides: list[int] = []
+        step = 1
         for size in reversed(self.sizes):
             strides.append(step)
             step *= size
-        self.strides = tuple(reversed(strides))
+        self.strides: tuple[int, ...] = tuple(reversed(strides))
         self.combinations = step
         self._rest = cache(self._count_rest)
 

@@ -1,0 +1,141 @@
+"""``collection.html``: the tokens in a table with filters for every trait; opened from disk, without network.
+
+The rows are data in the page, of which the script shows a screenful: ten thousand tokens open as fast as ten.
+Invariant: no word of the collection reaches the page unescaped, and a Content-Security-Policy that knows the page's own
+style and script by their hashes lets nothing else run or load.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from html import escape
+from importlib import resources
+from string import Template
+from typing import Any
+from urllib.parse import quote
+
+from tirada.output.text import counted, one_line
+from tirada.workflows.tokens.metadata import About, Made
+from tirada.workflows.tokens.rarity import Rarity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """What the page says of the values: title of the trait -> value -> number or tier."""
+
+    wanted: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    tiers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def render(
+    about: About,
+    tokens: Sequence[Made],
+    found: Sequence[Rarity],
+    size: tuple[int, int],
+    *,
+    planned: int,
+    numbers: Numbers,
+    provenance: str = "",
+) -> str:
+    """The whole page. ``size`` is that of the images in pixels, ``planned`` how many tokens there were to be."""
+    style, script = f"\n{_resource('page.css')}", f"\n{_resource('page.js')}"
+    data = _data(about, tokens, found, size, numbers)
+    missing = planned - len(tokens)
+    lacks = f" {counted(missing, 'token is', 'tokens are')} still missing." if missing else ""
+    return Template(_resource("page.html")).substitute(
+        csp=_policy(style, script),
+        style=style,
+        script=script,
+        title=_safe(about.title),
+        description=_safe(about.description),
+        count=f"{counted(len(tokens), 'token')}, every one different.{lacks}".replace(
+            str(len(tokens)), f"{len(tokens):,}", 1
+        ),
+        licence=f"<p>Licence: {_safe(about.licence)}</p>" if about.licence else "",
+        provenance=f"<p>Provenance: <code>{_safe(provenance)}</code></p>" if provenance else "",
+        values="\n".join(_values(trait, data, index, numbers) for index, trait in enumerate(data["traits"])),
+        # A data block is no script; "<" could end it.
+        data=json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
+    )
+
+
+def _data(
+    about: About, tokens: Sequence[Made], found: Sequence[Rarity], size: tuple[int, int], numbers: Numbers
+) -> dict[str, Any]:
+    """What the script shows: the values of each trait with their counts, and a row of numbers per token."""
+    traits: dict[str, dict[str, int]] = {trait: dict.fromkeys(values, 0) for trait, values in numbers.tiers.items()}
+    for token in tokens:
+        for trait, value in token.attributes.items():
+            counts = traits.setdefault(trait, {})
+            counts[value] = counts.get(value, 0) + 1
+    places = {trait: {value: i for i, value in enumerate(values)} for trait, values in traits.items()}
+    rows = [
+        [
+            token.number,
+            quote(token.file),
+            rarity.rank,
+            round(rarity.score, 6),
+            *(places[trait].get(token.attributes.get(trait, ""), -1) for trait in traits),
+        ]
+        for token, rarity in zip(tokens, found, strict=True)
+    ]
+    return {
+        "token": one_line(about.token),
+        "size": size,
+        "traits": [
+            {"title": one_line(trait), "values": [[one_line(value), number] for value, number in values.items()]}
+            for trait, values in traits.items()
+        ],
+        "rows": rows,
+    }
+
+
+def _values(trait: Mapping[str, Any], data: Mapping[str, Any], index: int, numbers: Numbers) -> str:
+    """How often each value of a trait came, beside how often it was to come by weight."""
+    title, total = trait["title"], max(1, len(data["rows"]))
+    wanted, tiers = numbers.wanted.get(title, {}), numbers.tiers.get(title, {})
+    rows = "\n".join(
+        f"<tr><td>{_safe(value)}</td><td>{_safe(tiers.get(value, ''))}</td><td>{number:,}</td>"
+        f"<td>{number / total:.2%}</td><td>{_bend(number, wanted.get(value, number))}</td></tr>"
+        for value, number in trait["values"]
+    )
+    return (
+        f'<table id="values-{index}"><caption>{_safe(title)}</caption><thead><tr><th scope="col">Value</th>'
+        f'<th scope="col">Tier</th><th scope="col">Tokens</th><th scope="col">Share</th>'
+        f'<th scope="col">By weight</th></tr></thead><tbody>{rows}</tbody></table>'
+    )
+
+
+def _bend(number: int, wanted: int) -> str:
+    return "as it is" if number == wanted else f"{wanted:,}"
+
+
+@cache
+def _resource(name: str) -> str:
+    return resources.files("tirada.workflows.tokens").joinpath(name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    rules = {
+        "default-src": "'none'",
+        # 'self' when served, file: when opened from disk, data: for the empty icon.
+        "img-src": "'self' file: data:",
+        "style-src": _hash(style),
+        "script-src": _hash(script),
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode()}'"
+
+
+def _safe(text: str) -> str:
+    return escape(one_line(text))
