@@ -230,8 +230,8 @@ def _pages(
         return [arc["whole"]]
     beats: list[Mapping[str, Any]] = arc["pages"]
     if count <= len(beats):
-        kept = sorted(range(len(beats)), key=lambda at: beats[at]["rank"])[:count]
-        return [beats[at] for at in sorted(kept)]
+        by_rank = sorted(range(len(beats)), key=lambda at: beats[at]["rank"])[:count]
+        return [beats[at] for at in arc.get("short", {}).get(str(count)) or sorted(by_rank)]
     middle = next(at for at, beat in enumerate(beats) if beat.get("then_episodes"))
     between = _episodes(count - len(beats), episodes, dice)
     return [*beats[: middle + 1], *between, *beats[middle + 1 :]]
