@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 
 from models.contract import Capabilities
 from tests.cli_tools import ROOT, Tirada, endpoint, info_of
-from tests.run_tools import BillingServer, rows
+from tests.run_tools import BillingServer, rows, start, until
 from tests.servers.base import Answer, Fault, as_json
 from tirada.workflows.brand import BrandOptions, plan
 from tirada.workflows.branding.tries import Goal, facts_of, share_of
@@ -320,6 +321,24 @@ def test_a_budget_stops_between_tries_and_a_resume_goes_on_without_the_kit(
     assert (again.code, again.json["done"], server.billed) == (0, 3, 3), again.err
     kinds = [(image["file"], image["kind"]) for image in record_of(folder)["images"]]
     assert kinds == [("01.png", "try"), ("01-try-2.png", "try"), ("01-try-3.png", "result")]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_run_that_is_killed_between_tries_goes_on(tirada: Tirada, server: ColourServer) -> None:
+    server.colours = [GREEN, SALMON, BLUE]
+    server.hold_images = 2
+    line = (*CAR, "--dalle", *SMALL, "--min-palette", 0.5, "--tries", 3, "--writer", "composer")
+    child = start(*line, server=server, IMAGES_IN_FLIGHT="1")
+    until(lambda: server.asked["image"] == 2, "the second try to be asked for")
+    child.kill()
+    server.gate.set()
+    again = tirada("resume", "--json")
+    assert again.code == 0, again.err
+    (folder,) = map(Path, again.json["folders"])
+    # What was under way when it was killed is paid for once more; what was finished is not.
+    assert server.asked["image"] == 3
+    kinds = [(image["file"], image["kind"], image["palette"]) for image in record_of(folder)["images"]]
+    assert kinds == [("01.png", "try", 0.0), ("01-try-2.png", "result", 1.0)]
 
 
 def test_a_share_is_never_rounded_up() -> None:
