@@ -24,7 +24,7 @@ FIXED = 1_000
 #: more for small sets, which cost nothing.
 ROUNDS, ROUNDS_FIXED, ROUNDS_MOST, WORK = 8, 60, 400, 40_000
 #: Tokens looked at for a change of two values at once.
-LOOKED_AT = 4_000
+LOOKED_AT = 1_000
 
 
 class Balance:
