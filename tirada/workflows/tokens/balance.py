@@ -61,6 +61,10 @@ class Balance:
             idle = 0 if self._missing() < missing else idle + 1
             left, missing = left - 1, self._missing()
 
+    def fixed_are_met(self) -> bool:
+        """Whether the numbers that matter most are what was wanted last."""
+        return self._missing() < FIXED
+
     def _small(self) -> int:
         """Rounds that cost next to nothing, because the set is small."""
         return min(WORK // len(self._rows), ROUNDS_MOST)
