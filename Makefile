@@ -23,6 +23,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/collection.py
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/palette.py
 	$(BIN)/python benchmarks/local.py
 	$(BIN)/python benchmarks/gpu.py
 

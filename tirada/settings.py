@@ -92,6 +92,9 @@ class Settings(BaseSettings):
     data_dir: OptionalPath = Field(None, description="Folder with roles/. Unset: ./data, or the one that came along.")
     tuning_dir: OptionalPath = Field(None, description="Folder with few-shot examples. Unset: as for DATA_DIR.")
     catalog_file: OptionalPath = Field(None, description="Your own rows for the catalog of models.")
+    clip_model: OptionalPath = Field(
+        None, description="Folder with a CLIP model: stories then measure how alike their pages are with it too."
+    )
     request_timeout_seconds: float = Field(300, gt=0, description="Seconds one request to a service may take.")
     retry_tries: int = Field(4, ge=1, le=20, description="Tries for each image or prompt.")
     retry_wait_seconds: float = Field(1.0, ge=0, description="First wait between tries; doubled each time, jittered.")

@@ -81,6 +81,13 @@ def adapter(name: str) -> Path:
     return _shared(f"{name}-adapter", name)
 
 
+@cache
+def clip() -> Path:
+    """A folder with a CLIP model that looks at pictures of 32x32."""
+    settle()
+    return _shared("clip", "clip-model")
+
+
 def settle() -> None:
     """Never let a library ask the hub; and one thread only, as more of them make so small a model slower."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -112,6 +119,10 @@ def _make(what: str, name: str, draft: Path) -> Path:
             from tests.checkpoints.originals import write
 
             return write(checkpoint(name), target)
+        if what == "clip":
+            from tests.checkpoints.adapters import write_clip
+
+            return write_clip(target)
         if what == f"{name}-adapter":
             from tests.checkpoints.adapters import write as adapt
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 #: Where the published one has the adapter of each family, and the encoder of pictures they share.
 FILES = {"sd": "models/ip-adapter_sd15.safetensors", "sdxl": "sdxl_models/ip-adapter_sdxl_vit-h.safetensors"}
@@ -49,4 +49,19 @@ def write(source: Path, folder: Path) -> Path:
     file.parent.mkdir(parents=True)
     save_file(weights, file)
     encoder.save_pretrained(folder / ENCODER)
+    return folder
+
+
+def write_clip(folder: Path) -> Path:
+    """A whole CLIP model, as transformers saves it."""
+    shared = {"hidden_size": WIDTH, "intermediate_size": WIDTH, "num_attention_heads": 2, "num_hidden_layers": 2}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = CLIPConfig(
+            text_config={**shared, "vocab_size": 64},
+            vision_config={**shared, "image_size": 32, "patch_size": 8},
+            projection_dim=WIDTH,
+        )
+        CLIPModel(config).save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
     return folder

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,8 @@ WORDS = (
     "river",
     "willow",
 )
+#: Limits that a description says, where a schema cannot: strict mode knows none for texts.
+_LENGTH, _COUNT = re.compile(r"(\d+) to (\d+) characters"), re.compile(r"^(\d+) to \d+ ")
 #: The categories of omni-moderation, as the service documents them.
 CATEGORIES = (
     "harassment",
@@ -67,7 +70,8 @@ def _value(node: Mapping[str, Any], root: Mapping[str, Any], rng: random.Random)
         case "object":
             return {name: _value(part, root, rng) for name, part in node.get("properties", {}).items()}
         case "array":
-            count = int(node.get("minItems", min(2, int(node.get("maxItems", 2)))))
+            said = _COUNT.search(node.get("description", ""))
+            count = int(said[1]) if said else int(node.get("minItems", min(2, int(node.get("maxItems", 2)))))
             return [_value(node["items"], root, rng) for _ in range(count)]
         case "integer" | "number":
             return node.get("minimum", 1)
@@ -78,6 +82,8 @@ def _value(node: Mapping[str, Any], root: Mapping[str, Any], rng: random.Random)
 
 def _text(node: Mapping[str, Any], rng: random.Random) -> str:
     shortest, longest = int(node.get("minLength", 12)), int(node.get("maxLength", 100_000))
+    if said := _LENGTH.search(node.get("description", "")):
+        shortest, longest = int(said[1]), int(said[2])
     text = "A"
     while len(text) < shortest:
         text += f" {rng.choice(WORDS)}"

@@ -27,6 +27,7 @@ from tirada.cli import (
     retry,
     roles,
     show,
+    story_redo,
     tuning,
 )
 from tirada.cli.console import result
@@ -50,6 +51,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "backends": backends.command,
     "models": models.command,
     "doctor": doctor.command,
+    "story-redo": story_redo.command,
 }
 #: Commands that have commands of their own, by name.
 GROUPS: dict[str, dict[str, Callable[..., Any]]] = {

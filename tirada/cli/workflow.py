@@ -205,6 +205,7 @@ def _run(
             data=setup.data,
             output=setup.output,
             gpt=gpt,
+            dry_run=own["dry_run"],
             settings={name: settings.value(name) for name in row.settings},
             capabilities_of=lambda name: setup.other_backend(name)[0].capabilities,
             objection=setup.samples.objection,

@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from models.contract import Scribe
-from models.errors import ModelError
+from models.errors import ModelError, UnsupportedRequest
 from models.redaction import redact
 from tirada.engine.events import Retrying
 from tirada.engine.retry import Action, Trial, decide
@@ -37,16 +37,20 @@ class PatientScribe:
         return self._ask(lambda: self._scribe.answer(rules, question, shape))
 
     def flagged(self, text: str) -> list[str]:
-        return self._ask(lambda: self._scribe.flagged(text))
+        # An endpoint without a moderation model stops nothing: what follows from that is the job's to say.
+        return self._ask(lambda: self._scribe.flagged(text), spared=UnsupportedRequest)
 
     def close(self) -> None:
         self._scribe.close()
 
-    def _ask(self, call: Callable[[], R]) -> R:
+    def _ask(self, call: Callable[[], R], spared: type[ModelError] | tuple[()] = ()) -> R:
+        """Ask, and again as the table has it; errors that are ``spared`` go straight to whoever asks."""
         state, trial = self._state, Trial()
         while True:
             try:
                 answer = call()
+            except spared:
+                raise
             except ModelError as exc:
                 decision = decide(exc, trial, state.options.retry, text=True, proven=state.proven("text"))
                 if decision.action is Action.HALT:

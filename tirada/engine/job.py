@@ -103,6 +103,10 @@ class Job:
         """Further images, when all steps so far are settled: their ``step`` is beyond the last one."""
         return ()
 
+    def compare(self, made: Sequence[Made]) -> Mapping[str, Mapping[str, str]]:
+        """Facts that only show when the images lie side by side, by name; added before ``finish``."""
+        return {}
+
     def kinds(self, made: Sequence[Made]) -> Mapping[str, Kind]:
         """Images that turn out to be of another kind than planned, by name, e.g. tries that others were better than."""
         return {}
@@ -114,6 +118,10 @@ class Job:
     def finish(self, folder: Path, concept: Concept, made: Sequence[Made]) -> None:
         """Write what the job as a whole comes to into its folder, also where some images failed. It may be called again
         after a retry, and then replaces what it wrote."""
+
+    def remarks(self, concept: Concept, made: Sequence[Made]) -> Sequence[str]:
+        """What the user is to know of the whole when it is finished: sentences."""
+        return ()
 
     def summary(self, folder: Path, concept: Concept, made: Sequence[Made], seconds: float) -> Mapping[str, Any]:
         """What ``--json`` says of the result beside the report; JSON. Empty = nothing."""

@@ -139,9 +139,12 @@ class JobRun:
         folder = state.parts.output / row["folder"]
         concept = concept_of(row)
         self._items.set_kinds(concept_id, self._job.kinds(made))
+        self._items.add_facts(concept_id, self._job.compare(made))
         _, made = self._now(concept_id)
         try:
             self._job.finish(folder, concept, made)
+            for remark in self._job.remarks(concept, made):
+                state.emit(Remark(remark))
             state.result = self._job.summary(folder, concept, made, time.monotonic() - state.began)
         except (OSError, StoreError):
             raise

@@ -121,7 +121,8 @@ def _own(image: ImageEntry) -> str:
         return ""
     kind = f'<span class="fact kind">{KINDS[image.kind]}</span>' if image.kind != "result" else ""
     facts = "".join(
-        f'<span class="fact">{_one_line(name)}: {_one_line(text)}</span>' for name, text in image.facts.items()
+        f'<span class="fact">{_one_line(name.replace("_", " "))}: {_one_line(text)}</span>'
+        for name, text in image.facts.items()
     )
     return f'<span class="own">{_one_line(image.title)}</span>{kind}{facts}'
 

@@ -80,7 +80,7 @@ def _pictures(info: Info) -> list[str]:
 
 def _picture(number: int, image: ImageEntry, info: Info) -> str:
     shown = f"![{_escape(info.words_of(image).title)}, {number}]({quote(image.file)})"
-    facts = ", ".join(f"{_escape(name)}: {_escape(text)}" for name, text in image.facts.items())
+    facts = ", ".join(f"{_escape(name.replace('_', ' '))}: {_escape(text)}" for name, text in image.facts.items())
     if image.title is None:
         return shown
     kind = {"result": "", "step": " (made on the way)", "try": " (another try was better)"}[image.kind]

@@ -83,6 +83,18 @@ class Items:
         with self._database.read() as connection:
             return connection.execute(select(images.c.file).where(*where)).scalar()
 
+    def add_facts(self, concept_id: str, facts: Mapping[str, Mapping[str, str]]) -> None:
+        """Facts about images, by name, beside those there are; of the same fact the new one counts."""
+
+        def work(connection: Connection) -> None:
+            for name, found in facts.items():
+                where = (images.c.concept_id == concept_id, images.c.name == name)
+                known = connection.execute(select(images.c.facts).where(*where)).scalar() or {}
+                connection.execute(update(images).where(*where).values(facts={**known, **found}))
+
+        if facts:
+            self._database.change(work)
+
     def set_kinds(self, concept_id: str, kinds: Mapping[str, str]) -> None:
         """Images that turned out to be of another kind than planned, by name."""
         if not kinds:

@@ -50,6 +50,22 @@ WORKFLOWS: tuple[WorkflowRow, ...] = (
         summary="Many characters, every one different, with exact numbers of every trait.",
         target="tirada.workflows.collection:COLLECTION",
     ),
+    WorkflowRow(
+        name="brand",
+        summary="Images of a brand's products in its colours, measured.",
+        target="tirada.workflows.brand:BRAND",
+    ),
+    WorkflowRow(
+        name="story",
+        summary="An illustrated book from an idea: PDF, EPUB and a page to turn.",
+        target="tirada.workflows.story:STORY",
+        settings=("CLIP_MODEL",),
+    ),
+    WorkflowRow(
+        name="campaign",
+        summary="Marketing images in variants, also around a product of yours.",
+        target="tirada.workflows.campaign:CAMPAIGN",
+    ),
 )
 
 

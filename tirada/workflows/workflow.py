@@ -80,6 +80,8 @@ class Common:
     on_refusal: str = "skip"
     budget: Decimal | None = None
     user: str = ""
+    #: Nothing is made, and nothing is to be written into ``output``.
+    dry_run: bool = False
     #: Values of the settings that its row names; absent ones are None.
     settings: Mapping[str, str | None] = field(default_factory=dict)
     #: What the backend of that name can do, for steps with one of their own. Raises ModelError where there is none, or

@@ -219,7 +219,9 @@ def _singulars(token: str) -> Iterator[str]:
 def _matches(tokens: list[str]) -> Iterator[tuple[int, int, list[Entry]]]:
     at = 0
     while at < len(tokens):
-        for length in (3, 2, 1):
+        # "Light salmon" is a colour, and no fish.
+        named = tokens[at] in ALSO_THINGS and at > 0 and tokens[at - 1] in MODIFIERS
+        for length in (3, 2) if named else (3, 2, 1):
             phrase = " ".join(tokens[at : at + length])
             hit = next((_LEXICON[s] for s in _singulars(phrase) if s in _LEXICON), None)
             if hit and len(tokens[at : at + length]) == length:

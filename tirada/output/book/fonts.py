@@ -1,0 +1,92 @@
+"""The typeface of books: Literata, made for reading on paper and screens; Latin, Cyrillic and Greek.
+
+It comes as a package of its own (SIL Open Font License 1.1). Only the characters of a book are taken out of it, at the
+weight and optical size that they are set in.
+Invariant: the same characters and cut give the same bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import unicodedata
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from tirada.errors import UsageError
+
+PACKAGE, FILE = "fontpkg_literata", "Literata[opsz,wght].ttf"
+Cut = Literal["text", "title"]
+#: Optical size (points) and weight of each cut.
+CUTS: dict[Cut, dict[str, float]] = {"text": {"opsz": 14, "wght": 430}, "title": {"opsz": 60, "wght": 620}}
+#: Set in place of characters that no font of ours has; None = left out.
+STAND_INS = {"\u00a0": " ", "\u2011": "-", "\u202f": " ", "\u2009": " ", "\u3000": " ", "\t": " "}
+
+
+@dataclass(frozen=True, slots=True)
+class Typeface:
+    """A font file cut down to a text."""
+
+    data: bytes
+    #: Letters and digits of the text that it lacks.
+    missing: frozenset[str]
+    #: The characters it has.
+    known: frozenset[str]
+
+    def settable(self, text: str) -> str:
+        """The text without symbols that the font lacks, such as emoji."""
+        kept = (char if char in self.known or char == "\n" else STAND_INS.get(char, "") for char in text)
+        return "".join(kept)
+
+
+def check_font(path: Path) -> None:
+    """Raise UsageError for what is no TrueType or OpenType font."""
+    from fontTools.ttLib import TTFont, TTLibError
+
+    try:
+        TTFont(io.BytesIO(path.read_bytes()), fontNumber=0, lazy=True).close()
+    except (TTLibError, OSError) as exc:
+        raise UsageError(f"{str(path)!r} is no font: give a .ttf or .otf file.") from exc
+
+
+@functools.lru_cache(maxsize=8)
+def typeface(cut: Cut, letters: str, own: Path | None = None) -> Typeface:
+    """The cut with the characters of ``letters``, as TrueType; ``own`` is used in place of Literata."""
+    from fontTools.subset import Options, Subsetter
+    from fontTools.ttLib import TTFont
+    from fontTools.varLib.instancer import instantiateVariableFont
+
+    font: Any = TTFont(io.BytesIO(_bytes(own)), fontNumber=0)
+    wanted = {*letters, *STAND_INS.values(), " "}
+    options = Options()
+    options.notdef_outline = True
+    options.recalc_timestamp = False
+    # What font editors leave for themselves.
+    options.drop_tables = [*options.drop_tables, "FFTM", "PfEd"]
+    subsetter = Subsetter(options)
+    subsetter.populate(unicodes=[ord(char) for char in wanted])
+    have = set(font.getBestCmap())
+    subsetter.subset(font)
+    if "fvar" in font:
+        axes = {axis.axisTag: (axis.minValue, axis.maxValue) for axis in font["fvar"].axes}
+        place = {
+            tag: min(max(CUTS[cut].get(tag, low), low), high) if tag in CUTS[cut] else None
+            for tag, (low, high) in axes.items()
+        }
+        font = instantiateVariableFont(font, place)
+    out = io.BytesIO()
+    font.save(out)
+    missing = {char for char in wanted if ord(char) not in have and char not in STAND_INS and _says_something(char)}
+    return Typeface(out.getvalue(), frozenset(missing), frozenset(c for c in wanted if ord(c) in have))
+
+
+def _bytes(own: Path | None) -> bytes:
+    if own is not None:
+        return own.read_bytes()
+    return resources.files(PACKAGE).joinpath("files", FILE).read_bytes()
+
+
+def _says_something(char: str) -> bool:
+    return unicodedata.category(char)[0] in "LMN"

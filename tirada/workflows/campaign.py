@@ -1,0 +1,354 @@
+"""``campaign``: marketing images of one wish, in variants, with or without a picture to start from.
+
+Invariant: all that a run needs is in its plan and under its output folder; a resume asks neither the network nor the
+user's files.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from models.contract import TAGS_MAX, TITLE_MAX, Concept, Scribe
+from tirada.engine.job import Composed, Item, Job, Made
+from tirada.engine.plan import Plan
+from tirada.errors import UsageError
+from tirada.output.atomic import write_text
+from tirada.output.text import one_line
+from tirada.workflows.marketing import catalog, detail, prompts
+from tirada.workflows.marketing.basis import BaseImage, prepare_base
+from tirada.workflows.marketing.catalog import DEFAULT_INDUSTRY, DEFAULT_STYLE, Industry, Style
+from tirada.workflows.marketing.prompts import COPY_AREA, SHAPES, Scene, Shape, Wish
+from tirada.workflows.workflow import Common, Opt, Workflow
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Enrich = Literal["auto", "always", "never"]
+VARIANTS_MAX = 60
+#: A base image that fills less of both sides than this is small enough to be told about.
+SMALL = 0.4
+#: From this share of a product on, it is told that something of the background's colour was kept with it.
+ENCLOSED = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class CampaignOptions:
+    """What the user asked for."""
+
+    prompt: Annotated[str, Opt(help="What is to be seen, in a few words or in detail.", argument=True)]
+    industry: Annotated[
+        str | None, Opt(help="Sector whose settings, light and props fit; or a TOML file.", metavar="NAME")
+    ] = None
+    style: Annotated[str | None, Opt(help="How it is made, e.g. professional; or a TOML file.", metavar="NAME")] = None
+    format: Annotated[Shape | None, Opt(help="Shape of the images; --size wins.")] = None
+    variants: Annotated[int, Opt(help="How many images.", min=1, max=VARIANTS_MAX)] = 4
+    base_image: Annotated[str, Opt(help="Picture to start from.", metavar="FILE|URL")] = ""
+    keep_product: Annotated[bool, Opt(help="Keep the base image's product, pixel for pixel.")] = False
+    mask: Annotated[Path | None, Opt(help="PNG that is transparent around the product to keep.", metavar="FILE")] = None
+    brand: Annotated[str, Opt(help="Whose campaign it is; leaves room for copy.", metavar="NAME")] = ""
+    tone: Annotated[str, Opt(help="E.g. luxurious, playful, elegant, bold.", metavar="TEXT")] = ""
+    goal: Annotated[str, Opt(help="E.g. product launch, brand awareness.", metavar="TEXT")] = ""
+    cta: Annotated[str, Opt(help="Call to action; leaves room for copy.", metavar="TEXT")] = ""
+    lettering: Annotated[
+        bool, Opt(help="Have brand and call to action lettered by the model, which may misspell them.")
+    ] = False
+    enrich: Annotated[Enrich, Opt(help="Whether a prompt is written out; auto does it with sparse ones.")] = "auto"
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------------
+
+
+def plan_campaign(options: CampaignOptions, common: Common) -> Plan:
+    """One step of as many images as there are variants; takes the base image in. Raises UsageError."""
+    prompt = one_line(options.prompt)
+    _check(options, prompt, common)
+    found = detail.look_at(prompt)
+    enriched = options.enrich == "always" or (options.enrich == "auto" and not found.detailed)
+    industry = catalog.load_industry(common.data, options.industry or DEFAULT_INDUSTRY)
+    style = _style(options, common, needed=enriched and "style" not in found.facets)
+    base = prepare_base(
+        options.base_image, options.mask, keep=options.keep_product, shape=options.format, common=common
+    )
+    size = common.size or (base.size if base else SHAPES[options.format or "square"])
+    job = {
+        "prompt": prompt,
+        "industry": _reference(options.industry or DEFAULT_INDUSTRY),
+        "style": _reference(options.style or DEFAULT_STYLE) if style else "",
+        "variants": options.variants,
+        "shape": prompts.shape_of(*size),
+        "brand": one_line(options.brand),
+        "tone": one_line(options.tone),
+        "goal": one_line(options.goal),
+        "cta": one_line(options.cta),
+        "lettering": options.lettering,
+        "enrich": options.enrich,
+        "enriched": enriched,
+        "no_negative": not common.capabilities.negative,
+        "base": base.facts if base else {},
+        "product": base.product if base else "",
+        "backdrop": base.backdrop if base else False,
+        "notes": _notes(options, industry, common, base) + _warnings(base, enriched),
+    }
+    return common.plan(
+        "campaign",
+        size=size,
+        steps=[{"images": options.variants}],
+        job=job,
+        asks=_asks(enriched and common.gpt, options.variants),
+        request={**(base.request if base else {}), **_settings(industry, style, common)},
+    )
+
+
+def _check(options: CampaignOptions, prompt: str, common: Common) -> None:
+    """Raise UsageError for options that make no sense together."""
+    if not any(sign.isalnum() for sign in prompt):
+        raise UsageError("The prompt is empty; say what is to be seen.")
+    if not options.base_image:
+        given = {
+            "--keep-product": options.keep_product,
+            "--mask": options.mask,
+            "--strength": common.strength is not None,
+        }
+        for name, value in given.items():
+            if value:
+                raise UsageError(f"{name} needs a picture that it is for: --base-image FILE or URL.")
+    if options.mask and not options.keep_product:
+        raise UsageError("--mask says where the product is that --keep-product keeps; give both, or neither.")
+    if options.keep_product and common.format != "png":
+        raise UsageError(
+            f"--keep-product keeps every pixel as it is, which {common.format} files cannot; use --file-format png."
+        )
+    if options.lettering and not (one_line(options.brand) or one_line(options.cta)):
+        raise UsageError("--lettering needs words to letter: --cta or --brand.")
+
+
+def _style(options: CampaignOptions, common: Common, *, needed: bool) -> Style | None:
+    """The style that was asked for; without one, our own where the prompt says none."""
+    if options.style:
+        return catalog.load_style(common.data, options.style)
+    return catalog.load_style(common.data, DEFAULT_STYLE) if needed else None
+
+
+def _reference(name: str) -> str:
+    """A name, or a file as it is found again from anywhere."""
+    return str(Path(name).expanduser().absolute()) if catalog.is_file(name) else name
+
+
+def _asks(asked: bool, variants: int) -> list[tuple[int, int]]:
+    if not asked:
+        return []
+    from tirada.workflows.marketing.scenes import QUESTION_TOKENS, SCENE_TOKENS
+
+    return [(QUESTION_TOKENS, SCENE_TOKENS * variants)]
+
+
+def _settings(industry: Industry, style: Style | None, common: Common) -> dict[str, Any]:
+    """What industry and style add to the request, as far as the backend obeys it; the user's own words win."""
+    able, found = common.capabilities.settings, dict[str, Any]()
+    if industry.lora and "loras" in able:
+        found["loras"] = [{"source": industry.lora.source, "weight": industry.lora.weight}]
+    if style and "guidance" in able and common.backend in style.guidance:
+        found["guidance"] = style.guidance[common.backend]
+    return found
+
+
+def _notes(options: CampaignOptions, industry: Industry, common: Common, base: BaseImage | None) -> list[str]:
+    notes = []
+    if options.lettering:
+        notes.append("Image models misspell: read the lettering of each image before it is used.")
+    if industry.lora and "loras" not in common.capabilities.settings:
+        notes.append(f"The LoRA of {industry.title} is left out: backend {common.backend!r} takes none.")
+    if base is not None and base.backdrop:
+        notes.append(
+            f"Backend {common.backend!r} takes no start image: it renders a scene, and the product is laid over it."
+        )
+    if base is not None and base.enclosed >= ENCLOSED:
+        notes.append(
+            f"{base.enclosed:.0%} of the product has the background's colour. It was kept; if one looks through it "
+            "there, as through a handle, give --mask."
+        )
+    if base is not None and base.product and base.share < SMALL:
+        notes.append(
+            f"The base image fills {base.share:.0%} of a side at most: where its product is kept, it is never "
+            "enlarged. A larger base image, or a smaller --size, shows the product larger."
+        )
+    return notes
+
+
+def _warnings(base: BaseImage | None, enriched: bool) -> list[str]:
+    if base is None or not base.backdrop or enriched:
+        return []
+    return ["The prompt is left as it was written: what it says of the product is rendered behind the product too."]
+
+
+# --- the job ----------------------------------------------------------------------------------------------------------
+
+
+class Campaign(Job):
+    """Variants of one wish."""
+
+    def __init__(self, plan: Plan, data: Path) -> None:
+        self._plan = plan
+        self._data = data
+        self._job = plan.job
+        names = ("prompt", "variants", "shape", "brand", "tone", "goal", "cta", "lettering", "backdrop", "no_negative")
+        self._wish = Wish(**{name: plan.job[name] for name in names})
+
+    def compose(self, scribe: Scribe | None) -> Composed:
+        industry = catalog.load_industry(self._data, self._job["industry"])
+        style = catalog.load_style(self._data, self._job["style"]) if self._job["style"] else None
+        scenes = self._scenes(industry, style, scribe)
+        writer = ("composer" if scribe is None else "gpt") if self._job["enriched"] else ""
+        wish, digits = self._wish, len(str(self._wish.variants))
+        items = [
+            Item(
+                name=f"variant-{number:0{digits}}",
+                title=scene.title,
+                prompt=scene.prompt,
+                facts=scene.facts,
+            )
+            for number, scene in enumerate(scenes, 1)
+        ]
+        shown = style.title if style else "as the prompt says"
+        concept = Concept(
+            title=_shortened(wish.prompt[:1].upper() + wish.prompt[1:], TITLE_MAX),
+            description=_shortened(f"Marketing images, {industry.title.lower()}, {shown.lower()}: {wish.prompt}", 400),
+            metatags=_tags(wish.prompt, industry, style),
+            prompt=wish.prompt,
+            negative=prompts.negative_of(wish, industry, style),
+            writer=writer,
+            model=scribe.model if writer == "gpt" and scribe is not None else "",
+        )
+        brief = {"industry": industry.title, "style": shown, "enrichment": self._why(concept), **self._steering()}
+        return Composed(concept=concept, items=items, brief=brief, notes=self._job["notes"])
+
+    def _scenes(self, industry: Industry, style: Style | None, scribe: Scribe | None) -> list[Scene]:
+        if not self._job["enriched"]:
+            return prompts.as_written(self._wish, style)
+        if scribe is None:
+            return prompts.dealt(self._wish, industry, style, self._plan.seed)
+        from tirada.workflows.marketing.scenes import written
+
+        return written(self._wish, industry, style, scribe, self._plan.language)
+
+    def _why(self, concept: Concept) -> str:
+        """Whether the prompt was written out, and why."""
+        author = concept.model or "the lists of its industry"
+        done = f"written out by {author}" if self._job["enriched"] else "left as it was written"
+        if self._job["enrich"] != "auto":
+            return f"{done}, as --enrich {self._job['enrich']} says"
+        kind = "sparse" if self._job["enriched"] else "detailed"
+        return f"{done}: the prompt is {kind} ({detail.look_at(self._wish.prompt).reason})"
+
+    def _steering(self) -> dict[str, str]:
+        return {name: self._job[name] for name in ("brand", "tone", "goal", "cta") if self._job[name]}
+
+    def treat(self, picture: Image, item: Item) -> Image:
+        """Lay the product over its new background."""
+        if not self._job["product"]:
+            return picture
+        from tirada.workflows.marketing.product import composite
+
+        return composite(picture, _loaded(self._job["product"]))
+
+    def measure(self, picture: Image, item: Item) -> Mapping[str, str]:
+        """How much of the product is in the picture as it was: all of it, or something went wrong."""
+        if not self._job["product"]:
+            return {}
+        from tirada.workflows.marketing.product import kept_pixels
+
+        kept, all_of_it = kept_pixels(picture, _loaded(self._job["product"]))
+        return {"product": f"{kept:,} of {all_of_it:,} pixels unchanged"}
+
+    def finish(self, folder: Path, concept: Concept, made: Sequence[Made]) -> None:
+        """``campaign.json``: the brief as it was understood, and every variant with its prompt and file."""
+        lettered = self._job["lettering"]
+        has_copy = bool(self._job["brand"] or self._job["cta"])
+        request = self._plan.request
+        told = {
+            "brief": {
+                "prompt": self._wish.prompt,
+                "industry": self._job["industry"],
+                "style": self._job["style"],
+                "format": self._job["shape"],
+                "size": f"{request['width']}x{request['height']}",
+                **{name: self._job[name] for name in ("brand", "tone", "goal", "cta")},
+                "negative": self._plan.request_for(concept)["negative"],
+            },
+            "enrichment": {
+                "used": self._job["enriched"],
+                "by": concept.model or concept.writer,
+                "why": self._why(concept),
+            },
+            "copy": {
+                "lettered": lettered,
+                "area": COPY_AREA[self._wish.shape] if has_copy else "",
+            },
+            "base_image": dict(self._job["base"]) or None,
+            "notes": list(self._job["notes"]),
+            "variants": [_told(one) for one in made],
+        }
+        write_text(folder / "campaign.json", json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+
+    def summary(self, folder: Path, concept: Concept, made: Sequence[Made], seconds: float) -> Mapping[str, Any]:
+        files = [str(one.file) for one in made if one.file is not None]
+        return {
+            "generated_image_path": files[0] if files else "",
+            "generation_time": f"{seconds:.1f}s",
+            "images": files,
+        }
+
+
+def _told(one: Made) -> dict[str, Any]:
+    found = {
+        "name": one.item.name,
+        "title": one.item.title,
+        "file": one.file.name if one.file is not None else None,
+        "state": one.state,
+        "prompt": one.item.prompt,
+        "seed": one.seed,
+        "model": one.model,
+        "facts": dict(one.facts),
+    }
+    return {**found, "error": one.error} if one.error else found
+
+
+def _shortened(text: str, limit: int) -> str:
+    """Whole words up to the limit."""
+    if len(text) <= limit:
+        return text
+    return text[: limit - 1].rsplit(" ", 1)[0].rstrip(" ,;:") + "…"
+
+
+def _tags(prompt: str, industry: Industry, style: Style | None) -> tuple[str, ...]:
+    """Words to find it by: those of the prompt first, and always enough of them."""
+    words = [word.lower() for word in detail.content_words(prompt)]
+    sector = () if industry.name == DEFAULT_INDUSTRY else (industry.title.lower(),)
+    manner = (style.title.lower(),) if style else ()
+    tags = [*words[: TAGS_MAX - 5], *sector, *manner, "marketing", "campaign", "advertising", "commercial", "promotion"]
+    return tuple(dict.fromkeys(tags))[:TAGS_MAX]
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(path: str) -> Image:
+    from PIL import Image
+
+    with Image.open(path) as opened:
+        return opened.convert("RGBA")
+
+
+CAMPAIGN = Workflow(
+    options=CampaignOptions,
+    plan=plan_campaign,
+    job=Campaign,
+    examples=[
+        'python main.py campaign "photo of a smartphone" --industry technology',
+        'python main.py campaign "a bar of soap" --style watercolor --cta "Shop now"',
+        'python main.py campaign "juice on ice" --base-image can.png --keep-product',
+    ],
+)
