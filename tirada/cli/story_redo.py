@@ -9,7 +9,7 @@ import typer
 
 from tirada.cli import console
 from tirada.cli.options import BudgetOption, DryRunOption, JsonOption, OutputOption, QuietOption, leave
-from tirada.errors import NotFound, StillGoing
+from tirada.errors import NotFound, StillGoing, TiradaError
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -52,6 +52,8 @@ def command(
             else:
                 console.result(f"Would make {item.name} of run {row['id']}: {item.prompt}")
             return
+        if prompt and (found := setup.texts.flagged(prompt)):
+            raise TiradaError(f"That is nothing for this book; flagged as: {', '.join(found)}.")
         add_to_job(store, row, [item])
         code, report = take_up(
             setup, store, find_run(store, row["id"]), Wishes(budget=budget, as_json=json, quiet=quiet)

@@ -80,20 +80,27 @@ class Binder:
         """Write everything into the folder."""
         from tirada.output.book import epub, html, pdf
 
-        book, notes = self.book(folder), []
-        try:
-            write_bytes(folder / PDF, pdf.render(book))
-        except pdf.UnsettableText as exc:
+        book, notes = self.book(folder), self.left_out()
+        if notes:
             (folder / PDF).unlink(missing_ok=True)
-            notes.append(
-                f"{PDF} was left out: the typeface has no letters for {' '.join(exc.letters)}. With --font FILE the"
-                " book is set in one that has; the page to turn and the EPUB use the reader's own."
-            )
+        else:
+            write_bytes(folder / PDF, pdf.render(book))
         write_bytes(folder / EPUB, epub.render(book))
         write_text(folder / HTML, html.render(book))
         record = {**self.record(), "consistency": self._figures(figures, made)}
         write_text(folder / JSON, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
         write_text(folder / REPORT, self._report(figures, made, notes))
+
+    def left_out(self) -> list[str]:
+        """Which file there cannot be, and why."""
+        from tirada.output.book.fonts import typeface
+
+        book = self.book(Path())
+        missing = sorted(typeface("text", book.letters, book.font).missing)[:8]
+        return [
+            f"{PDF} was left out: the typeface has no letters for {' '.join(missing)}. With --font FILE the book is set"
+            " in one that has; the page to turn and the EPUB use the reader's own."
+        ] * bool(missing)
 
     def _figures(self, figures: Figures, made: Sequence[Made]) -> list[float | None]:
         anchor = figures.anchor(made)
