@@ -157,8 +157,10 @@ def _notes(options: CampaignOptions, industry: Industry, common: Common, base: B
     if industry.lora and "loras" not in common.capabilities.settings:
         notes.append(f"The LoRA of {industry.title} is left out: backend {common.backend!r} takes none.")
     if base is not None and base.backdrop:
+        with_model = " with this model" if common.capabilities.init_image else ""
         notes.append(
-            f"Backend {common.backend!r} takes no start image: it renders a scene, and the product is laid over it."
+            f"Backend {common.backend!r} takes no start image{with_model}: it renders a scene, and the product is laid "
+            "over it."
         )
     if base is not None and base.doubtful >= DOUBTFUL:
         notes.append(
