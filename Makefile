@@ -20,6 +20,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/composer.py
 	$(BIN)/python benchmarks/csv_append.py
+	$(BIN)/python benchmarks/collection.py
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/palette.py

@@ -24,7 +24,7 @@ FIXED = 1_000
 #: more for small sets, which cost nothing.
 ROUNDS, ROUNDS_FIXED, ROUNDS_MOST, WORK = 8, 60, 400, 40_000
 #: Tokens looked at for a change of two values at once.
-LOOKED_AT = 4_000
+LOOKED_AT = 1_000
 
 
 class Balance:
@@ -60,6 +60,10 @@ class Balance:
             self._improve()
             idle = 0 if self._missing() < missing else idle + 1
             left, missing = left - 1, self._missing()
+
+    def fixed_are_met(self) -> bool:
+        """Whether the numbers that matter most are what was wanted last."""
+        return self._missing() < FIXED
 
     def _small(self) -> int:
         """Rounds that cost next to nothing, because the set is small."""

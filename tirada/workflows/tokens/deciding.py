@@ -120,7 +120,7 @@ def _notes(came: Counts, ideal: Counts, names: Sequence[Trait], whole: bool) -> 
     if whole:
         return ["These are all the tokens there can be, so their values come as often as they come, not by weight."]
     bent = [
-        (abs(have - wanted), f"{name.say(value)} {have:,} times instead of {wanted:,}")
+        (abs(have - wanted), f"{name.say(value)}: {have:,} instead of {wanted:,}")
         for name, row, goal in zip(names, came, ideal, strict=True)
         for value, (have, wanted) in enumerate(zip(row, goal, strict=True))
         if have != wanted

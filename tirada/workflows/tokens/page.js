@@ -80,7 +80,8 @@
   form.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(filter));
-  at("before").addEventListener("click", () => show(page - 1));
-  at("after").addEventListener("click", () => show(page + 1));
+  const turn = (pages) => { show(page + pages); document.querySelector("main").scrollIntoView({ block: "start" }); };
+  at("before").addEventListener("click", () => turn(-1));
+  at("after").addEventListener("click", () => turn(1));
   filter();
 })();

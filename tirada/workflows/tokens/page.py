@@ -53,9 +53,7 @@ def render(
         script=script,
         title=_safe(about.title),
         description=_safe(about.description),
-        count=f"{counted(len(tokens), 'token')}, every one different.{lacks}".replace(
-            str(len(tokens)), f"{len(tokens):,}", 1
-        ),
+        count=f"{len(tokens):,} {'token' if len(tokens) == 1 else 'tokens'}, every one different.{lacks}",
         licence=f"<p>Licence: {_safe(about.licence)}</p>" if about.licence else "",
         provenance=f"<p>Provenance: <code>{_safe(provenance)}</code></p>" if provenance else "",
         values="\n".join(_values(trait, data, index, numbers) for index, trait in enumerate(data["traits"])),
@@ -96,23 +94,19 @@ def _data(
 
 
 def _values(trait: Mapping[str, Any], data: Mapping[str, Any], index: int, numbers: Numbers) -> str:
-    """How often each value of a trait came, beside how often it was to come by weight."""
+    """How often each value of a trait came, beside how often it was to come by weight or quota."""
     title, total = trait["title"], max(1, len(data["rows"]))
     wanted, tiers = numbers.wanted.get(title, {}), numbers.tiers.get(title, {})
     rows = "\n".join(
         f"<tr><td>{_safe(value)}</td><td>{_safe(tiers.get(value, ''))}</td><td>{number:,}</td>"
-        f"<td>{number / total:.2%}</td><td>{_bend(number, wanted.get(value, number))}</td></tr>"
+        f"<td>{number / total:.2%}</td><td>{wanted.get(value, number):,}</td></tr>"
         for value, number in trait["values"]
     )
     return (
         f'<table id="values-{index}"><caption>{_safe(title)}</caption><thead><tr><th scope="col">Value</th>'
         f'<th scope="col">Tier</th><th scope="col">Tokens</th><th scope="col">Share</th>'
-        f'<th scope="col">By weight</th></tr></thead><tbody>{rows}</tbody></table>'
+        f'<th scope="col">Planned</th></tr></thead><tbody>{rows}</tbody></table>'
     )
-
-
-def _bend(number: int, wanted: int) -> str:
-    return "as it is" if number == wanted else f"{wanted:,}"
 
 
 @cache

@@ -66,40 +66,55 @@ def _choose_few(supply: Supply, wanted: Counts, fixed: Sequence[Collection[int]]
     sound = swaps.sound()
     if len(sound) == count:
         return sound
-    from tirada.workflows.tokens.balance import ROUNDS, Balance
+    from tirada.workflows.tokens.balance import Balance
 
-    near = wanted
-    if listed:
-        free = _free(supply)
-        if supply.total <= LISTED:
-            near, sound = _fitted(supply, free, wanted, fixed, rng)
-        have = set(sound)
-        sound += rng.sample([token for token in free if token not in have], count - len(sound))
-    else:
-        sound = _fill_up(supply, sound, count, rng)
-    balance = Balance(supply, sound, fixed, rng.getrandbits(64))
-    if near != wanted:
-        balance.settle(near)
-    balance.settle(wanted, rounds=ROUNDS if near == wanted else 0)
+    if supply.total <= LISTED:
+        return _choose_listed(supply, wanted, fixed, rng)
+    start = _completed(sound, _free(supply), count, rng) if listed else _fill_up(supply, sound, count, rng)
+    balance = Balance(supply, start, fixed, rng.getrandbits(64))
+    balance.settle(wanted)
     return balance.tokens()
 
 
-def _fitted(
-    supply: Supply, free: list[Token], wanted: Counts, fixed: Sequence[Collection[int]], rng: random.Random
-) -> tuple[Counts, list[Token]]:
-    """(the numbers as near to those wanted as can be, tokens that nearly come to them)."""
+def _choose_listed(supply: Supply, wanted: Counts, fixed: Sequence[Collection[int]], rng: random.Random) -> list[Token]:
+    """Begin with tokens drawn by chances that come to the numbers; where a fixed one cannot be reached from there, with
+    those of the highest chances, which is the only choice there is when numbers are at the edge of what can be."""
+    from tirada.workflows.tokens.balance import ROUNDS, Balance
     from tirada.workflows.tokens.fitting import Fit
 
+    free, count = _free(supply), sum(wanted[0])
     fit = Fit(free, wanted, fixed)
-    # Systematic sampling: equal steps along the sum of the chances, over tokens in their order, which spreads them.
-    point, chosen = rng.random(), []
-    reached = 0.0
-    for token, chance in zip(free, fit.chances.tolist(), strict=True):
+    near = fit.bent(wanted, fixed, supply.marginals)
+    for draw in (_drawn, _likeliest):
+        start = _completed(draw(free, fit.chances.tolist(), count, rng), free, count, rng)
+        balance = Balance(supply, start, fixed, rng.getrandbits(64))
+        if near != wanted:
+            balance.settle(near)
+        balance.settle(wanted, rounds=ROUNDS if near == wanted else 0)
+        if balance.fixed_are_met():
+            break
+    return balance.tokens()
+
+
+def _drawn(free: list[Token], chances: list[float], count: int, rng: random.Random) -> list[Token]:
+    """Systematic sampling: equal steps along the sum of the chances, over tokens in their order, which spreads them."""
+    point, reached, chosen = rng.random(), 0.0, []
+    for token, chance in zip(free, chances, strict=True):
         reached += chance
         if reached > point:
             chosen.append(token)
             point += 1
-    return fit.bent(wanted, fixed, supply.marginals), chosen[: sum(wanted[0])]
+    return chosen[:count]
+
+
+def _likeliest(free: list[Token], chances: list[float], count: int, rng: random.Random) -> list[Token]:
+    order = sorted(range(len(free)), key=lambda i: (-chances[i], rng.random()))
+    return [free[i] for i in order[:count]]
+
+
+def _completed(chosen: list[Token], free: list[Token], count: int, rng: random.Random) -> list[Token]:
+    have = set(chosen)
+    return chosen + rng.sample([token for token in free if token not in have], count - len(chosen))
 
 
 def _fill_up(supply: Supply, sound: list[Token], count: int, rng: random.Random) -> list[Token]:
