@@ -359,7 +359,7 @@ def earlier() -> Iterator[None]:
         (("5", "--quota", "head=Beret:6"), "head=Beret wants 6, but the collection has only 5."),
         (
             ("9", "--quota", "head=Diver's Helmet:5", "--quota", "body=Diving Suit:2"),
-            "head=Diver's Helmet wants 5, but only 2 tokens can have it beside the quotas of body",
+            "beside the quotas of body (body=Diving Suit: 2): the helmet is screwed to the suit.",
         ),
         (("100001",), "less than or equal to 100000"),
         (("5", "--exclude", "absent"), "There is no folder 'absent'"),
