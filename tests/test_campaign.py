@@ -367,6 +367,9 @@ def test_an_industry_of_ones_own_brings_its_lora(tirada: Tirada, webui: SdWebui)
     assert "y" in request["negative_prompt"].split(", ") and request["cfg_scale"] == 6.5
     drafted = tirada("campaign", WISH, "--draft", "--industry", "own.toml", *SMALL, "--variants", "1")
     assert drafted.code == 0 and "The LoRA of Own is left out" in drafted.err
+    assert campaign_of(drafted.folders[0])["variants"][0]["prompt"].startswith("Professional")
+    kept = tirada("campaign", DETAILED, "--sdapi", "--industry", "own.toml", *SMALL, "--variants", "1")
+    assert campaign_of(kept.folders[0])["variants"][0]["prompt"] == f"hse style, {DETAILED}"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,17 @@ from tests.cli_tools import ROOT
 from tirada.errors import UsageError
 from tirada.workflows.marketing import catalog, detail
 from tirada.workflows.marketing.catalog import DEFAULT_INDUSTRY, LISTS, Industry, Style
-from tirada.workflows.marketing.prompts import SHAPES, Wish, as_written, deal, dealt, negative_of, shape_of
+from tirada.workflows.marketing.prompts import (
+    GOALS,
+    SHAPES,
+    TONES,
+    Wish,
+    as_written,
+    deal,
+    dealt,
+    negative_of,
+    shape_of,
+)
 
 DATA = ROOT / "data"
 INDUSTRIES = catalog.names(DATA, "industries")
@@ -310,3 +320,15 @@ def test_names_that_are_not_there(name: str, message: str) -> None:
 def test_names_are_found_as_people_write_them() -> None:
     assert catalog.load_industry(DATA, "Real Estate").name == "real-estate"
     assert catalog.load_style(DATA, "pop_art").name == "pop-art"
+
+
+def test_the_paper_names_what_there_is() -> None:
+    text = (ROOT / "docs" / "campaign.md").read_text(encoding="utf-8")
+    listed = text.partition("## Industries and styles")[2].partition("\n\n")[2].partition("\n\n")[0]
+    for name in (*INDUSTRIES, *STYLES):
+        assert re.search(rf"\b{name}\b", listed), name
+    for name in (*TONES, *GOALS):
+        assert re.search(rf"\b{name}\b", " ".join(text.split())), name
+    for shape, (width, height) in SHAPES.items():
+        assert re.search(rf"\| `{shape}`.* \| {width} x {height} \|", text), shape
+    assert f"at least {detail.WORDS_DETAILED} content words" in text and f"With {detail.WORDS_ENOUGH} content" in text

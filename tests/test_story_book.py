@@ -22,7 +22,8 @@ from PIL import Image
 
 from models.errors import SetupError
 from tests.cli_tools import Tirada
-from tests.story_tools import record, tell
+from tests.servers.openai_api import OpenAIServer
+from tests.story_tools import always, answer, record, tell
 from tirada.output.book import Book, Leaf, epub, html, pdf
 from tirada.output.book.fonts import FILE, PACKAGE, typeface
 from tirada.output.book.pictures import calm_band, quiet_picture
@@ -74,6 +75,21 @@ def test_latin_cyrillic_and_greek_can_be_read_out_of_the_pdf(book: Book) -> None
     assert cover == "A Small Book"
     for number, (page, text) in enumerate(zip(pages, (CYRILLIC, GREEK, LATIN), strict=True), start=1):
         assert page.removesuffix(f" {number}") == text
+
+
+@pytest.mark.parametrize(("code", "language", "text"), [("ru", "Russian", CYRILLIC), ("el", "Greek", GREEK)])
+def test_other_languages_by_a_text_model(
+    tirada: Tirada, openai: OpenAIServer, code: str, language: str, text: str
+) -> None:
+    page = {"text": text, "picture": "Mira in her boat, a great wave behind"}
+    openai.chat = always({**answer(2), "title": text[:30], "pages": [page, page]})
+    (folder,) = tell(tirada, "--pages", "2", "--language", code, "--draft", "--file-format", "webp").folders
+    cover, one, two = texts_of((folder / "book.pdf").read_bytes())
+    assert (cover, one, two) == (text[:30].strip(), f"{text} 1", f"{text} 2")
+    assert f'<html lang="{code}">' in (folder / "book.html").read_text()
+    assert record(folder)["illustrations"] == ["page-01.webp", "page-02.webp"]
+    (asked,) = [request.json for request in openai.requests if request.path.endswith("/chat/completions")]
+    assert f"page texts are in {language}" in asked["messages"][0]["content"]
 
 
 def test_the_fonts_are_embedded_and_small(book: Book) -> None:

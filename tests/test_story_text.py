@@ -127,7 +127,8 @@ def test_a_book_begins_and_ends_whatever_its_length() -> None:
     for pages in range(2, 61):
         story = compose(Order(idea=IDEA, pages=pages, seed=1), FOLDER)
         assert story.pages[0].text.startswith("Once, by the sea, there lived a shy lighthouse keeper called")
-        assert story.pages[-1].text.startswith("Now there are a great many spoons")
+        last = "And far out, something turned around." if pages == 5 else "Now there are a great many spoons"
+        assert story.pages[-1].text.startswith(last)
 
 
 def test_the_seed_decides() -> None:
@@ -145,7 +146,12 @@ def test_little_readers_get_few_words() -> None:
         story = compose(Order(idea=IDEA, pages=15, seed=2, age=age), FOLDER)
         counts[age] = sum(words(page.text) for page in story.pages) / 15
     assert counts[1, 3] < counts[4, 7] <= counts[8, 12]
-    assert counts[1, 3] < 22
+    assert counts[1, 3] <= 22
+
+
+def test_a_hero_starts_at_home() -> None:
+    first = compose(Order(idea="a beekeeper who wants to fly to the moon", pages=2, seed=1), FOLDER).pages[0].text
+    assert first.startswith("Once, among wide meadows,")
 
 
 def test_what_the_user_says_is_used() -> None:
@@ -156,6 +162,10 @@ def test_what_the_user_says_is_used() -> None:
     assert "in a harbour in winter" in story.pages[0].text
     told = " ".join(page.text for page in story.pages)
     assert "Ada" in told and "Zed" in told and not re.search(r"\b(he|his|him)\b", told)
+
+
+def test_a_setting_of_dots_is_none() -> None:
+    assert "by the sea" in compose(Order(idea=IDEA, pages=2, seed=1, setting=" .. "), FOLDER).pages[0].text
 
 
 def test_two_heroes_are_they() -> None:

@@ -47,7 +47,7 @@ WORKFLOWS: tuple[WorkflowRow, ...] = (
     ),
     WorkflowRow(
         name="collection",
-        summary="Many characters, every one different, with exact numbers of every trait.",
+        summary="Characters, no two alike, with exact numbers of every trait.",
         target="tirada.workflows.collection:COLLECTION",
     ),
     WorkflowRow(

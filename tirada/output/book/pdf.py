@@ -69,6 +69,7 @@ class _Press:
         self._pdf: FPDF = FPDF(unit="mm", format=(self._w, self._h))
         self._pdf.set_auto_page_break(False)
         self._pdf.set_margin(0)
+        self._widths: dict[tuple[str, Cut], float] = {}
         self._pdf.c_margin = 0
         # Kerning, ligatures, and the scripts whose letters join or run from right to left.
         self._pdf.set_text_shaping(True)
@@ -90,8 +91,10 @@ class _Press:
 
     def _print_leaf(self, leaf: Leaf) -> None:
         book = self._book
-        data = quiet_picture(book.size, book.look.paper, book.look.accent, leaf.number)
-        data = jpeg(leaf.picture) if leaf.picture is not None else data
+        if leaf.picture is not None:
+            data = jpeg(leaf.picture)
+        else:
+            data = quiet_picture(book.size, book.look.paper, book.look.accent, leaf.number)
         self._pdf.add_page()
         self._pdf.image(io.BytesIO(data), x=0, y=0, w=self._w, h=self._h, alt_text=leaf.alt)
         band = calm_band(data)
@@ -129,55 +132,63 @@ class _Press:
 
     def _fitted(self, text: str, cut: Cut, points: float, leading: float, width: float) -> tuple[float, list[str]]:
         """The largest size, up to ``points``, at which the text stays within its band; and its lines."""
-        pdf = self._pdf
         room = self._h * BAND - 2 * PADDING
         while True:
-            pdf.set_font(cut, size=points)
-            lines = self._broken(text, width)
-            tall = len(lines) * points * POINT * leading
-            fits = tall <= room and all(pdf.get_string_width(one) <= width for one in lines)
+            self._pdf.set_font(cut, size=points)
+            # Measured at one size, a word is measured once for all.
+            lines = self._broken(text, cut, width / points)
+            fits = len(lines) * points * POINT * leading <= room
             if fits or points <= SMALLEST:
                 return points, lines
             points = max(SMALLEST, points - (2 if cut == "title" else 0.5))
 
-    def _broken(self, text: str, width: float) -> list[str]:
+    def _broken(self, text: str, cut: Cut, width: float) -> list[str]:
         """Lines of about equal length: the fewest that fit, made as narrow as that number of lines allows."""
-        fewest = self._greedy(text, width)
+        fewest = len(self._greedy(text, cut, width))
         low, high = width / 2, width
-        while high - low > 2:
+        for _ in range(7):
             middle = (low + high) / 2
-            if len(self._greedy(text, middle)) > len(fewest):
+            if len(self._greedy(text, cut, middle)) > fewest:
                 low = middle
             else:
                 high = middle
-        return self._greedy(text, high)
+        return self._greedy(text, cut, high)
 
-    def _greedy(self, text: str, width: float) -> list[str]:
+    def _greedy(self, text: str, cut: Cut, width: float) -> list[str]:
         lines: list[str] = []
+        space = self._wide(" ", cut)
         for paragraph in text.split("\n"):
-            line = ""
+            line, used = "", 0.0
             for word in paragraph.split():
-                for piece in self._pieces(word, width):
-                    longer = f"{line} {piece}" if line else piece
-                    if line and self._pdf.get_string_width(longer) > width:
+                for piece in self._pieces(word, cut, width):
+                    wide = self._wide(piece, cut)
+                    if line and used + space + wide > width:
                         lines.append(line)
-                        longer = piece
-                    line = longer
+                        line, used = piece, wide
+                    else:
+                        line, used = (f"{line} {piece}", used + space + wide) if line else (piece, wide)
             if line:
                 lines.append(line)
         return lines
 
-    def _pieces(self, word: str, width: float) -> list[str]:
+    def _pieces(self, word: str, cut: Cut, width: float) -> list[str]:
         """A word that is wider than a line, cut where the line ends; so are scripts without spaces."""
-        if self._pdf.get_string_width(word) <= width:
+        if self._wide(word, cut) <= width:
             return [word]
         pieces, piece = [], ""
         for char in word:
-            if piece and self._pdf.get_string_width(piece + char) > width:
+            if piece and self._wide(piece + char, cut) > width:
                 pieces.append(piece)
                 piece = ""
             piece += char
         return [*pieces, piece]
+
+    def _wide(self, word: str, cut: Cut) -> float:
+        """Millimetres per point of size."""
+        if (word, cut) not in self._widths:
+            size = self._pdf.font_size_pt
+            self._widths[word, cut] = self._pdf.get_string_width(word) / size
+        return self._widths[word, cut]
 
     def _ornament(self, x: float, y: float) -> None:
         """A rule with a dot in its middle."""

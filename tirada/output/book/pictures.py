@@ -5,6 +5,7 @@ Invariant: what goes in is read only; the files of the run stay as they are.
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import random
@@ -25,7 +26,12 @@ CALMER = 0.62
 
 
 def jpeg(path: Path) -> bytes:
-    """The picture as JPEG in sRGB, on white where it is transparent."""
+    """The picture as JPEG, on white where it is transparent; its editions share the work."""
+    return _jpeg(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _jpeg(path: Path, _changed: int) -> bytes:
     from PIL import Image
 
     with Image.open(path) as opened:

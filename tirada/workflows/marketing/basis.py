@@ -35,7 +35,7 @@ class BaseImage:
     #: The backend renders nothing but what is behind the product.
     backdrop: bool = False
     #: See ``product.Product``.
-    enclosed: float = 0.0
+    doubtful: float = 0.0
     #: The longer share of the size's sides that the base image covers.
     share: float = 1.0
     #: For people: what was done.
@@ -103,7 +103,7 @@ def _with_product(
         request=request,
         product=str(keep_image(product.image, output)),
         backdrop=not able.init_image,
-        enclosed=product.enclosed,
+        doubtful=product.doubtful,
         share=max(base.width * product.scale / size[0], base.height * product.scale / size[1]),
         facts={**facts, "used": used, "cut_by": product.by, "scale": f"{product.scale:.4g}"},
     )

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
     Floats = NDArray[np.float32]
 
-#: Distance in RGB (0 to 441) up to which a pixel is of the background's colour.
-TOLERANCE = 32.0
+#: Distance in RGB (0 to 441) up to which a pixel may be of the background's colour, and up to which it is at least. In
+#: between, the noise at the border decides: a clean background leaves even a cream label on white to the product.
+TOLERANCE, TOLERANCE_LEAST = 32.0, 10.0
+#: Pixels up to which an area of nearly the background's colour, at the product's edge, is a trace of compression.
+SEAM = 8
 #: Share of the border that must be of one colour: the product may touch it here and there.
 BORDER_SHARE = 0.8
 #: A product has at least this share of the picture, and at most.
@@ -44,8 +47,8 @@ class CutOut:
     image: Image
     #: "mask", "transparency" or "background #rrggbb".
     by: str
-    #: Share of the product that has the background's colour: a label, or something one looks through.
-    enclosed: float = 0.0
+    #: Share of the product that nearly has the background's colour: a label, or something one looks through.
+    doubtful: float = 0.0
 
 
 def cut_out(picture: Image, mask: Image | None = None) -> CutOut:
@@ -96,21 +99,37 @@ def _from_colour(pixels: NDArray[np.uint8]) -> CutOut:
             f"The product cannot be told from its background: only {even:.0%} of the picture's border is near one "
             f"colour ({name}). {ADVICE}"
         )
-    like = _distance(pixels, colour) <= TOLERANCE
+    distance = _distance(pixels, colour)
+    like = distance <= _tolerance(distance)
     outer = np.zeros_like(like)
     outer[[0, -1]], outer[:, [0, -1]] = like[[0, -1]], like[:, [0, -1]]
-    product = ~_reached(outer, like)
+    around = _reached(outer, like)
+    # Compression leaves a seam of paler and darker pixels along every edge: it goes, and what is wider stays.
+    near = ~around & (distance <= TOLERANCE)
+    wide = _opened(near, SEAM // 2)
+    product = ~_reached(around, around | (near & ~wide))
     # Specks of noise have no core; what has one is kept whole.
-    product = _reached(~_grown(~product, 2), product)
+    product = _reached(_opened(product, 2), product)
     share = float(product.mean())
     if not PRODUCT_MIN <= share <= PRODUCT_MAX:
         raise UsageError(
             f"The product cannot be told from its background ({name}): {share:.1%} of the picture would be left. "
             f"{ADVICE}"
         )
-    colours, alpha = _unmixed(pixels, product, colour)
-    enclosed = float((product & _reached(~_grown(~like, 4), like)).sum()) / float(product.sum())
-    return CutOut(_finished(colours, alpha), f"background {name}", enclosed)
+    colours, alpha = _unmixed(pixels, product, wide, colour)
+    doubtful = float((product & wide).sum()) / float(product.sum())
+    return CutOut(_finished(colours, alpha), f"background {name}", doubtful)
+
+
+def _tolerance(distance: Floats) -> float:
+    """How far from the background's colour its pixels are, by those at the border."""
+    import numpy as np
+
+    border = np.concatenate(
+        [distance[:2].ravel(), distance[-2:].ravel(), distance[:, :2].ravel(), distance[:, -2:].ravel()]
+    )
+    noise = float(np.quantile(border[border <= TOLERANCE], 0.99))
+    return min(max(TOLERANCE_LEAST, 1.5 * noise), TOLERANCE)
 
 
 def border_colour(pixels: NDArray[np.uint8]) -> tuple[Floats, float]:
@@ -166,51 +185,61 @@ def _grown(flags: Flags, steps: int) -> Flags:
     return flags
 
 
+def _opened(flags: Flags, steps: int) -> Flags:
+    """Without what is too narrow for a square of 2 x steps + 1 pixels."""
+    return _grown(~_grown(~flags, steps), steps)
+
+
 def _unmixed(
-    pixels: NDArray[np.uint8], product: Flags, background: Floats
+    pixels: NDArray[np.uint8], product: Flags, pale: Flags, background: Floats
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Colours and alpha, where mixed pixels of the two outermost layers, and just outside, are taken apart."""
+    """Colours and alpha, where mixed pixels of the two outermost layers, and just outside, are taken apart.
+
+    What is ``pale`` is nearly of the background's colour, and no mixture.
+    """
     import numpy as np
 
     first = product & _grown(~product, 1)
     second = product & _grown(first, 1) & ~first
-    near, known = _mean_nearby(pixels, product & ~first & ~second, 3)
-    towards = near - background
-    length = np.maximum((towards**2).sum(axis=-1), 1.0)
-    offset = pixels.astype(np.float32) - background
-    share = (offset * towards).sum(axis=-1) / length
-    rest = np.sqrt(((offset - share[..., None] * towards) ** 2).sum(axis=-1))
-    # A product that is nearly of the background's colour cannot be told apart any further.
-    mixed = known & (share < PURE) & (rest < 12 + 0.25 * np.sqrt(length)) & (length > 2 * TOLERANCE**2)
     # Just outside lie those with so little of the product that they passed for background.
     outer = _grown(product, 1) & ~product
+    edge = (first | second | outer) & ~pale
+    near, known = _mean_nearby(pixels, product & ~first & ~second, edge, 3)
+    towards, offset = near - background, pixels[edge].astype(np.float32) - background
+    length = np.maximum((towards**2).sum(axis=-1), 1.0)
+    share = (offset * towards).sum(axis=-1) / length
+    rest = np.sqrt(((offset - share[:, None] * towards) ** 2).sum(axis=-1))
+    # A product that is nearly of the background's colour cannot be told apart any further.
+    found = known & (share < PURE) & (rest < 12 + 0.25 * np.sqrt(length)) & (length > 2 * TOLERANCE**2)
+    mixed = np.zeros_like(product)
+    mixed[edge] = found
     mixed &= first | outer | (second & _grown(first & mixed, 1))
+    chosen = mixed[edge]
     colours, alpha = pixels.copy(), np.where(product, 255, 0).astype(np.uint8)
-    colours[mixed] = np.clip(np.rint(near[mixed]), 0, 255).astype(np.uint8)
-    alpha[mixed] = np.clip(np.rint(share[mixed] * 255), 0, 254).astype(np.uint8)
+    colours[mixed] = np.clip(np.rint(near[chosen]), 0, 255).astype(np.uint8)
+    alpha[mixed] = np.clip(np.rint(share[chosen] * 255), 0, 254).astype(np.uint8)
     return colours, alpha
 
 
-def _mean_nearby(pixels: NDArray[np.uint8], among: Flags, radius: int) -> tuple[Floats, Flags]:
-    """For each pixel the mean colour of those ``among`` within so many pixels, and whether there are any."""
+def _mean_nearby(pixels: NDArray[np.uint8], among: Flags, where: Flags, radius: int) -> tuple[Floats, Flags]:
+    """For each pixel of ``where``, in reading order: the mean colour of those ``among`` within so many pixels (n x 3),
+    and whether there are any (n)."""
     import numpy as np
 
-    weights = _box_sum(among.astype(np.float32), radius)
-    parts = [_box_sum(np.where(among, pixels[..., channel], 0).astype(np.float32), radius) for channel in range(3)]
-    means = np.stack(parts, axis=-1) / np.maximum(weights, 1.0)[..., None]
-    return means.astype(np.float32), weights >= 1
-
-
-def _box_sum(values: Floats, radius: int) -> Floats:
-    import numpy as np
-
-    side = 2 * radius + 1
-    padded = np.pad(values, radius)
-    down = sum(padded[step : step + values.shape[0]] for step in range(side))
-    assert not isinstance(down, int)
-    across = sum(down[:, step : step + values.shape[1]] for step in range(side))
-    assert not isinstance(across, int)
-    return across
+    rows, columns = np.nonzero(where)
+    height, width = among.shape
+    total, count = np.zeros((len(rows), 3), np.float32), np.zeros(len(rows), np.float32)
+    # Few pixels lie at an edge: looking around each is far less work than a mean for all.
+    for down in range(-radius, radius + 1):
+        for right in range(-radius, radius + 1):
+            y, x = rows + down, columns + right
+            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            y, x = np.where(inside, y, 0), np.where(inside, x, 0)
+            counts = inside & among[y, x]
+            total += np.where(counts[:, None], pixels[y, x], 0)
+            count += counts
+    means: Floats = (total / np.maximum(count, 1)[:, None]).astype(np.float32)
+    return means, count >= 1
 
 
 # --- the edge ---------------------------------------------------------------------------------------------------------
@@ -226,8 +255,8 @@ def _finished(colours: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> Image:
 
     solid = alpha == 255
     outside = (alpha == 0) & _grown(solid, 1)
-    near, _ = _mean_nearby(colours, solid, 1)
+    near, _ = _mean_nearby(colours, solid, outside, 1)
     colours, alpha = colours.copy(), alpha.copy()
-    colours[outside] = np.clip(np.rint(near[outside]), 0, 255).astype(np.uint8)
+    colours[outside] = np.clip(np.rint(near), 0, 255).astype(np.uint8)
     alpha[outside] = HALO
     return Image.fromarray(np.dstack([colours, alpha]))

@@ -34,8 +34,8 @@ class Product:
     by: str
     #: The factor its picture was scaled by, at most 1.
     scale: float
-    #: Share of it that has the colour of the background it was cut from.
-    enclosed: float
+    #: Share of it that nearly has the colour of the background it was cut from.
+    doubtful: float
 
 
 def place_product(base: Image, mask: Image | None, size: Size) -> Product:
@@ -59,7 +59,7 @@ def place_product(base: Image, mask: Image | None, size: Size) -> Product:
     solid = image.getchannel("A").point(lambda alpha: 255 if alpha == 255 else 0)
     holes = Image.new("RGBA", size, (255, 255, 255, 255))
     holes.putalpha(solid)
-    return Product(image=image, start=start, mask=holes, by=cut.by, scale=scale, enclosed=cut.enclosed)
+    return Product(image=image, start=start, mask=holes, by=cut.by, scale=scale, doubtful=cut.doubtful)
 
 
 def shrunk(picture: Image, scale: float) -> Image:

@@ -84,6 +84,8 @@ class Wish:
     backdrop: bool = False
     #: The backend heeds no negative prompt.
     no_negative: bool = False
+    #: The word a LoRA was trained with, where one is used.
+    trigger: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,10 +157,9 @@ def _scene(wish: Wish, hand: dict[str, str], found: Detail, industry: Industry, 
     parts += [hand["view"]] if "view" in hand else []
     parts += [f"a palette of {hand['palette']}"] if "palette" in hand else []
     parts += [*steering(wish), *without_text(wish), hand["do"]]
-    trigger = [industry.lora.trigger] if industry.lora and industry.lora.trigger else []
     facts = {name: text for name, text in hand.items() if name != "do"}
     title = where or f"with {hand['props']}"
-    return Scene(title=title[:1].upper() + title[1:], prompt=", ".join([*trigger, *parts]), facts=facts)
+    return Scene(title=title[:1].upper() + title[1:], prompt=triggered(wish, ", ".join(parts)), facts=facts)
 
 
 # --- the user's own words ---------------------------------------------------------------------------------------------
@@ -169,7 +170,12 @@ def as_written(wish: Wish, style: Style | None) -> list[Scene]:
     prompt = wish.prompt
     if said := [*([style.words] if style else []), *steering(wish)]:
         prompt = ", ".join([prompt.rstrip(" .,;:"), *said])
+    prompt = triggered(wish, prompt)
     return [Scene(title=f"Variant {number}", prompt=prompt) for number in range(1, wish.variants + 1)]
+
+
+def triggered(wish: Wish, prompt: str) -> str:
+    return f"{wish.trigger}, {prompt}" if wish.trigger else prompt
 
 
 def steering(wish: Wish) -> list[str]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from tirada.workflows.marketing import detail
 from tirada.workflows.marketing.catalog import Industry, Style
-from tirada.workflows.marketing.prompts import COPY_AREA, Scene, Wish, copy_words, without_text
+from tirada.workflows.marketing.prompts import COPY_AREA, Scene, Wish, copy_words, triggered, without_text
 
 if TYPE_CHECKING:
     from models.contract import Scribe
@@ -57,13 +57,12 @@ class _Scenes(BaseModel):
 def written(wish: Wish, industry: Industry, style: Style | None, scribe: Scribe, language: str) -> list[Scene]:
     """The variants, as the text model writes them; raises ModelError."""
     answer = scribe.answer(RULES, question(wish, industry, style, language), _shape(wish))
-    trigger = f"{industry.lora.trigger}, " if industry.lora and industry.lora.trigger else ""
     # What must be there word for word is said by us: a model would put it in its own words, or forget it.
     exact = "".join(f", {words}" for words in (*copy_words(wish), *without_text(wish)))
     return [
         Scene(
             title=one.title.strip(),
-            prompt=f"{trigger}{one.prompt.strip().rstrip('.')}{exact}",
+            prompt=triggered(wish, one.prompt.strip().rstrip(".") + exact),
             facts={
                 "setting": one.setting,
                 "props": one.props,

@@ -18,6 +18,10 @@ from tirada.workflows.stories.text import NAME_MAX, Character, Page, Story, word
 
 #: The most pages there is something to say for.
 PAGES_MAX = 60
+#: Words that a book of one page may have.
+WHOLE = 120
+#: How much more the words of the hero say about the place than the others.
+HEROES_SHARE = 3
 #: hero or friend: subject, object, possessive, reflexive.
 PRONOUNS = {
     "she": ("she", "her", "her", "herself"),
@@ -59,7 +63,7 @@ def compose(order: Order, folder: Path) -> Story:
     cast = _cast(order, idea, lore, dice)
     arc = _load(folder / ("friendship.toml" if idea.friend else "quest.toml"))
     pages = _pages(order.pages, arc, _load(folder / "episodes.toml")["episodes"], dice)
-    words = words_per_page(order.age)
+    _, most = words_per_page(order.age)
     whole = order.pages == 1
     count = "one page" if whole else f"{order.pages} pages"
     said = " ".join(order.idea.split())
@@ -69,7 +73,7 @@ def compose(order: Order, folder: Path) -> Story:
         characters=(cast.hero, cast.friend, *order.characters[2:]),
         setting=cast.slots["scenery"],
         cover=arc["cover"].format_map(cast.slots),
-        pages=tuple(_page(page, cast, (200, 200) if whole else words) for page in pages),
+        pages=tuple(_page(page, cast, WHOLE if whole else most) for page in pages),
         writer="composer",
     )
 
@@ -88,7 +92,7 @@ def _cast(order: Order, idea: Idea, lore: Mapping[str, Any], dice: random.Random
     hero, hero_is = _somebody(idea.hero, given[:1], lore, dice, lore["names"], pronoun=idea.pronoun)
     pool = dict.fromkeys(("she", "he"), lore["names"]["friends"])
     friend, friend_is = _somebody(friend_phrase, given[1:2], lore, dice, pool, taken=frozenset({hero.name}))
-    place = _place(order, lore)
+    place = _place(order, idea, lore)
     slots = {
         "hero": hero.name,
         "hero_np": "a child" if idea.named else _indefinite(idea.hero),
@@ -156,19 +160,28 @@ def _infinitive_of(deed: str) -> str:
     return f"{infinitive(verb)} {rest}"
 
 
-def _place(order: Order, lore: Mapping[str, Any]) -> dict[str, str]:
-    words = re.findall(r"[a-z]+", f"{order.setting} {order.idea}".casefold())
-    spoken = {form for word in words for form in (word, word.rstrip("s"))}
+def _place(order: Order, idea: Idea, lore: Mapping[str, Any]) -> dict[str, str]:
     worlds = lore["worlds"]
-    world = max(worlds[:-1], key=lambda one: len(spoken & set(one["words"])))
-    if not spoken & set(world["words"]):
+    spoken, heroes = _forms(f"{order.setting} {order.idea}"), _forms(f"{order.setting} {idea.hero}")
+
+    def score(world: Mapping[str, Any]) -> int:
+        words = set(world["words"])
+        return len(spoken & words) + HEROES_SHARE * len(heroes & words)
+
+    world = max(worlds[:-1], key=score)
+    if not score(world):
         world = worlds[-1]
     found = {name: world[name] for name in ("place", "home", "path", "far", "scenery")}
-    if order.setting:
-        setting = order.setting.strip(" .")
+    if setting := order.setting.strip(" ."):
         at_once = setting.split()[0].casefold() in PREPOSITIONS
         found |= {"place": setting if at_once else f"in {setting}", "scenery": setting}
     return found
+
+
+def _forms(text: str) -> set[str]:
+    """The words of a text, as they are and in the singular."""
+    words = re.findall(r"[a-z]+", text.casefold())
+    return {form for word in words for form in (word, word.rstrip("s"))}
 
 
 def _home(hero: str, lore: Mapping[str, Any]) -> str:
@@ -217,8 +230,8 @@ def _pages(
         return [arc["whole"]]
     beats: list[Mapping[str, Any]] = arc["pages"]
     if count <= len(beats):
-        kept = sorted(range(len(beats)), key=lambda at: beats[at]["rank"])[:count]
-        return [beats[at] for at in sorted(kept)]
+        by_rank = sorted(range(len(beats)), key=lambda at: beats[at]["rank"])[:count]
+        return [beats[at] for at in arc.get("short", {}).get(str(count)) or sorted(by_rank)]
     middle = next(at for at, beat in enumerate(beats) if beat.get("then_episodes"))
     between = _episodes(count - len(beats), episodes, dice)
     return [*beats[: middle + 1], *between, *beats[middle + 1 :]]
@@ -235,17 +248,15 @@ def _episodes(count: int, episodes: Sequence[Mapping[str, Any]], dice: random.Ra
     return found
 
 
-def _page(page: Mapping[str, Any], cast: _Cast, words: tuple[int, int]) -> Page:
-    """As many of the page's sentences as readers of that age like."""
-    fewest, most = words
-    sentences = [sentence.format_map(cast.slots) for sentence in page["text"]]
-    kept = sentences[:1]
-    for sentence in sentences[1:]:
-        have = sum(len(one.split()) for one in kept)
-        if have >= fewest or have + len(sentence.split()) > most:
+def _page(page: Mapping[str, Any], cast: _Cast, most: int) -> Page:
+    """As many of the page's sentences as have so many words: the first one at least."""
+    kept: list[str] = []
+    for sentence in page["text"]:
+        said = _begun(sentence.format_map(cast.slots))
+        if kept and len(" ".join([*kept, said]).split()) > most:
             break
-        kept.append(sentence)
-    return Page(" ".join(_begun(one) for one in kept), page["picture"].format_map(cast.slots))
+        kept.append(said)
+    return Page(" ".join(kept), page["picture"].format_map(cast.slots))
 
 
 def _begun(sentence: str) -> str:

@@ -107,8 +107,8 @@ def _best(images: Sequence[Made], figures: Figures, anchor: Path | None) -> Made
     takes = [one for one in done if TAKE in one.item.name]
     if takes:
         return takes[-1]
-    if not done:
-        return images[0]
+    if len(done) < 2:
+        return done[0] if done else images[0]
 
     def figure(one: Made) -> float:
         found = figures.of(one, anchor)
