@@ -198,6 +198,17 @@ def test_the_same_seed_chooses_the_same_and_others_others() -> None:
     assert first != sorted(first)
 
 
+def test_more_constraints_than_a_machine_word_has_bits() -> None:
+    # Of the ten faces every pair of hat and coat forbids one, so that 900 of 1,000 tokens are left.
+    boxes = [box(3, hat={a}, coat={b}, fur={(a * b) % 10}) for a in range(10) for b in range(10)]
+    space = Space([10] * 3, boxes)
+    assert space.count() == 900
+    tokens, wanted = dealt(space, 400, shares=[SKEWED] * 3)
+    assert len(set(tokens)) == 400
+    assert all(map(space.allows, tokens))
+    assert all(sum(row) == 400 for row in wanted)
+
+
 def test_tokens_of_earlier_collections_are_left_out_to_the_last() -> None:
     space = Space([10] * 4)
     earlier, _ = dealt(space, 6_000)
