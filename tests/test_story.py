@@ -240,7 +240,7 @@ def test_a_page_that_fails_has_a_quiet_picture(tirada: Tirada, openai: OpenAISer
     (folder,) = done.folders
     story, report = record(folder), (folder / "report.md").read_text()
     assert story["status"] == "partial" and story["illustrations"].count(None) == 1
-    assert "1 picture could not be made" in report and "missing:" in report
+    assert "1 picture could not be made or read" in report and "missing:" in report
     assert "could not" not in (folder / "book.html").read_text()
     again = tirada("retry", "latest", "--yes")
     assert again.code == 0, again.err

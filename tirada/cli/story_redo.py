@@ -44,9 +44,13 @@ def command(
         row = find_run(store, run)
         if is_going(setup.output, row["id"]):
             raise StillGoing(row["id"])
-        item = _take(store, row, setup.output, page, prompt, setup.data / "stories")
+        item, missing = _take(store, row, setup.output, page, prompt, setup.data / "stories")
+        if missing and not (quiet or json):
+            what = "1 image that is" if missing == 1 else f"{missing} images that are"
+            console.note(f"Run {row['id']} is not finished: {what} still missing {_are(missing)} made, too.")
         if dry_run:
             facts = {"dry_run": True, "run": row["id"], "image": item.name, "prompt": item.prompt, "seed": item.seed}
+            facts["missing"] = missing
             if json:
                 console.result_json(facts)
             else:
@@ -65,8 +69,12 @@ def command(
         store.close()
 
 
-def _take(store: Store, row: RowMapping, output: Path, page: str, prompt: str, folder: Path) -> Item:
-    """What is to be made, from what the store says of the book."""
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _take(store: Store, row: RowMapping, output: Path, page: str, prompt: str, folder: Path) -> tuple[Item, int]:
+    """What is to be made, from what the store says of the book; and how many of its images are still to come."""
     from tirada.engine.items import concept_of, made_of
     from tirada.engine.plan import Plan
     from tirada.store.items import Items
@@ -76,4 +84,5 @@ def _take(store: Store, row: RowMapping, output: Path, page: str, prompt: str, f
     if concept is None:
         raise NotFound(f"Run {row['id']} never came as far as to have pages.")
     made = made_of(output / (concept["folder"] or ""), store.images_of(concept["id"]))
-    return another_take(Plan.from_json(row["plan"]), concept_of(concept), made, page, prompt, folder)
+    missing = sum(one.state in ("planned", "submitted", "received") for one in made)
+    return another_take(Plan.from_json(row["plan"]), concept_of(concept), made, page, prompt, folder), missing
