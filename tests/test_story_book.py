@@ -134,6 +134,22 @@ def test_a_word_wider_than_the_page_is_cut(book: Book) -> None:
     assert texts_of(pdf.render(replace(book, pages=[page])))[1].count("w") == 300
 
 
+def test_nothing_is_left_where_an_emoji_stood(book: Book) -> None:
+    face = typeface("text", "one two, three.")
+    assert face.settable("one two 🐋, three 🐋.") == "one two, three."
+    assert face.settable("one two , three") == "one two , three"
+
+
+def test_a_broken_font_is_told_before_anything_is_made(tirada: Tirada, tmp_path: Path) -> None:
+    whole = typeface("text", "".join(map(chr, range(32, 127)))).data
+    for number, data in enumerate((whole[:300], whole[:400] + b"x" * 4000 + whole[4400:])):
+        font = tmp_path / f"{number}.ttf"
+        font.write_bytes(data)
+        done = tell(tirada, "--pages", "1", "--font", font, code=2)
+        assert "font" in done.err and str(font) in "".join(done.err.split())
+        assert not Path("output").exists()
+
+
 @pytest.mark.parametrize(("repeats", "across"), [(3, False), (20, True)])
 def test_lines_of_a_wide_page_are_short_where_they_can(book: Book, repeats: int, across: bool) -> None:
     text = "She counted the waves, one two three, until one of them answered. " * repeats

@@ -95,7 +95,7 @@ def plan_story(options: StoryOptions, common: Common) -> Plan:
     reference = _file(options.reference, "reference")
     font = _file(options.font, "font")
     if font is not None:
-        from tirada.output.book.fonts import check_font
+        from tirada.output.book.pdf import check_font
 
         check_font(font)
     title = one_line(options.title)

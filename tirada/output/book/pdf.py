@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tirada.errors import UsageError
+from tirada.output.book import fonts
 from tirada.output.book.fonts import CUTS, Cut, Typeface, typeface
 from tirada.output.book.pictures import BAND, Band, calm_band, jpeg, quiet_picture
 
@@ -49,6 +51,24 @@ class UnsettableText(ValueError):
     def __init__(self, letters: Sequence[str]) -> None:
         super().__init__("".join(letters))
         self.letters = letters
+
+
+def check_font(path: Path) -> None:
+    """Raise UsageError for a font that no book can be set in, however good its beginning looks."""
+    from tirada.output.book import Book, Leaf
+
+    fonts.check_font(path)
+    page = Leaf(number=1, text="A book, 12.", picture=None, alt="")
+    trial = Book(
+        title="A", summary="", language="en", pages=[page], cover=None, size=(64, 64), identifier="", font=path
+    )
+    try:
+        render(trial)
+    except UnsettableText:
+        # A font of another script may well have no Latin letters.
+        return
+    except Exception as exc:
+        raise UsageError(f"{str(path)!r} is a broken font, or one of a kind that no book can be set in.") from exc
 
 
 def render(book: Book) -> bytes:
