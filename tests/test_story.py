@@ -386,6 +386,21 @@ def test_a_model_that_takes_no_pictures_is_no_hindrance(tirada: Tirada) -> None:
             assert wrong.code == 2 and "with the model 'flux-pro-1.1'" in wrong.err and option[0] in wrong.err
 
 
+@pytest.mark.parametrize("workflow", ["story", "campaign"])
+def test_nothing_written_is_obeyed_by_a_terminal(tirada: Tirada, workflow: str) -> None:
+    short = ("--pages", "1") if workflow == "story" else ("--variants", "1")
+    done = tirada(workflow, "a fox\x1b[31m red\x07 \x9b2J", *SMALL, *short)
+    assert done.code == 0, done.err
+    (folder,) = done.folders
+    # The command itself is kept as it was typed, in info.json and index.html.
+    paths = [path for path in folder.iterdir() if path.suffix in (".md", ".csv") or path.stem == workflow]
+    assert len(paths) >= 3
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        assert not set(text) & {"\x1b", "\x07", "\x9b"} and "\\u001b" not in text, path.name
+    assert "fox[31m" in info_of(folder)["title"].casefold().replace(" ", "")
+
+
 @pytest.mark.parametrize("title", ["../../etc/</title><script>", "con", "\u202eevil", "a" * 120, "😀"])
 def test_titles_of_any_kind(tirada: Tirada, title: str) -> None:
     (folder,) = tell(tirada, "--pages", "1", "--title", title).folders

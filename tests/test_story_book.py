@@ -142,7 +142,7 @@ def test_nothing_is_left_where_an_emoji_stood(book: Book) -> None:
 
 def test_a_broken_font_is_told_before_anything_is_made(tirada: Tirada, tmp_path: Path) -> None:
     whole = typeface("text", "".join(map(chr, range(32, 127)))).data
-    for number, data in enumerate((whole[:300], whole[:400] + b"x" * 4000 + whole[4400:])):
+    for number, data in enumerate((whole[:300], whole[:400] + b"x" * 4000 + whole[4400:], b"wOF2" + whole[4:])):
         font = tmp_path / f"{number}.ttf"
         font.write_bytes(data)
         done = tell(tirada, "--pages", "1", "--font", font, code=2)

@@ -50,7 +50,7 @@ def check_font(path: Path) -> None:
 
     try:
         TTFont(io.BytesIO(path.read_bytes()), fontNumber=0, lazy=True).close()
-    except (TTLibError, OSError) as exc:
+    except (TTLibError, OSError, ImportError) as exc:
         raise UsageError(f"{str(path)!r} is no font: give a .ttf or .otf file.") from exc
 
 
