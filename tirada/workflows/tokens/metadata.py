@@ -157,6 +157,8 @@ def _read_token(path: Path) -> dict[str, str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {str(one["trait_type"]): str(one["value"]) for one in content["attributes"]}
+    except RecursionError:
+        raise UsageError(f"{str(path)!r} cannot be read: nested too deeply.") from None
     except (OSError, ValueError) as exc:
         raise UsageError(f"{str(path)!r} cannot be read: {reason(exc)}.") from exc
     except (KeyError, TypeError) as exc:
