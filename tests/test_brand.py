@@ -170,6 +170,9 @@ def test_sizes(tirada: Tirada) -> None:
     assert "may be 3500 pixels together, not 4096. 1744x1744 would do." in " ".join(large.err.split())
     said = tirada("brand", "--metadata", '{"width": 3000, "height": 1000}', "--draft")
     assert (said.code, "not 4000. 2624x872" in " ".join(said.err.split())) == (2, True)
+    narrow = tirada("brand", "--metadata", '{"width": 64, "height": 16384}', "--draft")
+    assert (narrow.code, "not 16448. 64x3432" in " ".join(narrow.err.split())) == (2, True)
+    assert tirada("brand", "--size", "64x3432", "--draft", "--dry-run").code == 0
     assert tirada("brand", "--metadata", '{"width": 3000, "height": 1000}', *SMALL, "--draft").code == 0
 
 
