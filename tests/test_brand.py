@@ -176,6 +176,22 @@ def test_sizes(tirada: Tirada) -> None:
     assert tirada("brand", "--metadata", '{"width": 3000, "height": 1000}', *SMALL, "--draft").code == 0
 
 
+def test_a_disk_that_is_full_at_the_very_end_says_how_to_go_on(tirada: Tirada, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All images are there, and the files that go with them are not."""
+    with monkeypatch.context() as full:
+
+        def no_space(path: Path, text: str) -> None:
+            raise OSError(28, "No space left on device")
+
+        full.setattr("tirada.workflows.branding.job.write_text", no_space)
+        stopped = tirada(*CAR, *SMALL, "--draft")
+    assert stopped.code == 1 and "No space left" in stopped.err
+    assert "1 of 1 image" in stopped.err and "To go on: python main.py resume" in stopped.err
+    again = tirada("resume")
+    assert again.code == 0, again.err
+    assert record_of(stopped.folders[0])["missing"] == []
+
+
 def test_what_makes_no_sense(tirada: Tirada) -> None:
     alone = tirada(*CAR, "--tries", 2, "--draft")
     assert (alone.code, "--tries needs --min-palette" in alone.err) == (2, True)
