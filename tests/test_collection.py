@@ -397,6 +397,8 @@ def test_a_token_that_failed_is_missing_until_it_is_retried(
     assert not (folder / "metadata" / f"{missing}.json").exists()
     assert len(rarity_rows(folder)) == 2
     assert "1 token is still missing." in (folder / "collection.html").read_text(encoding="utf-8")
+    other = tirada("collection", 3, *SMALL, "--exclude", folder, "--output", "other")
+    assert other.code == 0 and f"1 token of {str(folder)!r} was never made" in other.err
     again = tirada("retry", done.json["run_id"], "--json")
     assert (again.code, again.json["result"]["tokens"]) == (0, 3), again.err
     assert len(tokens_of(folder)) == len(rarity_rows(folder)) == 3

@@ -24,6 +24,7 @@ from tirada.output import atomic
 from tirada.workflows.tokens.rarity import Rarity
 
 ERC721, METAPLEX = "metadata", "metaplex"
+PROVENANCE = "provenance.json"
 _TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 
@@ -132,7 +133,7 @@ def write_provenance(folder: Path, about: About, tokens: Sequence[Made], wanted:
         "missing": [number for number in range(1, wanted + 1) if number not in have],
         "images": images,
     }
-    atomic.write_text(folder / "provenance.json", json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+    atomic.write_text(folder / PROVENANCE, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
     return whole
 
 
@@ -150,6 +151,17 @@ def read_tokens(folder: Path) -> list[dict[str, str]]:
         raise UsageError(
             f"There is no collection in {str(folder)!r}: its tokens are read from {ERC721}/1.json, {ERC721}/2.json ..."
         )
+    return found
+
+
+def missing_in(folder: Path) -> int:
+    """How many tokens an earlier collection was to have and lacks: a retry would still make them."""
+    found = 0
+    for path in sorted(folder.rglob(PROVENANCE)):
+        try:
+            found += len(json.loads(path.read_text(encoding="utf-8"))["missing"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
     return found
 
 
