@@ -121,6 +121,8 @@ def parse_example(line: str) -> Example:
         data = json.loads(line)
     except json.JSONDecodeError as exc:
         raise ValueError(f"not valid JSON: {exc.msg} at column {exc.colno}") from exc
+    except RecursionError:
+        raise ValueError("not valid JSON: nested too deeply") from None
     if not isinstance(data, dict):
         raise ValueError("the line is not a JSON object")
     data = _answer_in(data)
@@ -162,6 +164,8 @@ def _embedded_answer(text: str, key: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(text[start : end + 1])
     except json.JSONDecodeError as exc:
         raise ValueError(f"the JSON inside {key!r} is broken: {exc.msg}") from exc
+    except RecursionError:
+        raise ValueError(f"the JSON inside {key!r} is broken: nested too deeply") from None
     return found
 
 

@@ -145,7 +145,10 @@ def test_the_same_seed_makes_the_same_avatar_and_others_make_others(tirada: Tira
 
 
 def test_gpt_chooses_among_the_codes_there_are(tirada: Tirada, openai: OpenAIServer) -> None:
-    openai.chat = lambda request: {"code": "sr2", "reason": "Every  post\nsmells of thunder."}
+    openai.chat = lambda request: {
+        "code": "sr2",
+        "reason": "Every  post\nsmells\x1b of thunder. https://example.org/?q=1",
+    }
     told = avatar_of(tirada("avatar", "--posts", posts(*GARDEN), *SMALL, "--language", "es"))
     assert (told["code"], told["chosen_by"], told["reason"]) == ("sr2", "text model", "Every post smells of thunder.")
     assert is_sound(told)

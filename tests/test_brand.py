@@ -170,7 +170,26 @@ def test_sizes(tirada: Tirada) -> None:
     assert "may be 3500 pixels together, not 4096. 1744x1744 would do." in " ".join(large.err.split())
     said = tirada("brand", "--metadata", '{"width": 3000, "height": 1000}', "--draft")
     assert (said.code, "not 4000. 2624x872" in " ".join(said.err.split())) == (2, True)
+    narrow = tirada("brand", "--metadata", '{"width": 64, "height": 16384}', "--draft")
+    assert (narrow.code, "not 16448. 64x3432" in " ".join(narrow.err.split())) == (2, True)
+    assert tirada("brand", "--size", "64x3432", "--draft", "--dry-run").code == 0
     assert tirada("brand", "--metadata", '{"width": 3000, "height": 1000}', *SMALL, "--draft").code == 0
+
+
+def test_a_disk_that_is_full_at_the_very_end_says_how_to_go_on(tirada: Tirada, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All images are there, and the files that go with them are not."""
+    with monkeypatch.context() as full:
+
+        def no_space(path: Path, text: str) -> None:
+            raise OSError(28, "No space left on device")
+
+        full.setattr("tirada.workflows.branding.job.write_text", no_space)
+        stopped = tirada(*CAR, *SMALL, "--draft")
+    assert stopped.code == 1 and "No space left" in stopped.err
+    assert "1 of 1 image" in stopped.err and "To go on: python main.py resume" in stopped.err
+    again = tirada("resume")
+    assert again.code == 0, again.err
+    assert record_of(stopped.folders[0])["missing"] == []
 
 
 def test_what_makes_no_sense(tirada: Tirada) -> None:

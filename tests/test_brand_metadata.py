@@ -153,6 +153,7 @@ def test_all_faults_are_told_at_once() -> None:
             " 'car'; say it without, or take another product.",
         ),
         ({"product": "credit card", "custom_prompt": "with gold letters"}, "'letters' is against the rule"),
+        ({"product": "credit card", "custom_prompt": "with the number 1234"}, "'number' is against the rule"),
     ],
 )
 def test_faults_between_fields(metadata: dict[str, Any], says: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import shutil
 import signal
@@ -195,8 +196,12 @@ def test_a_broken_few_shot_line_is_named_and_the_run_goes_on(tirada: Tirada) -> 
     tuning.mkdir()
     good = (ROOT / "tuning" / "artist.jsonl").read_text(encoding="utf-8").splitlines()[0]
     (tuning / "artist.jsonl").write_text(f'{good}\n{{"title"\n\n{{"title": "x"}}\n', encoding="utf-8")
+    with (tuning / "artist.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"a":' * 50_000 + "\n" + json.dumps({"prompt": "Example: " + '{"a":' * 50_000 + "}"}) + "\n")
     result = tirada("1", TINY, "--role", "artist", TUNING_DIR=str(tuning))
     assert result.code == 0
+    assert "tuned/artist.jsonl:5: not valid JSON: nested too deeply" in result.err
+    assert "tuned/artist.jsonl:6: the JSON inside 'prompt' is broken: nested too deeply" in result.err
     assert "tuned/artist.jsonl:2: not valid JSON" in result.err
     assert "tuned/artist.jsonl:4: 'description' must be a text" in result.err
     assert "1 few-shot example\n" in tirada("roles", "artist", TUNING_DIR=str(tuning)).out

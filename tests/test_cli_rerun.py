@@ -40,6 +40,7 @@ def test_rerun_with_a_service_that_has_no_seeds(tirada: Tirada, openai: OpenAISe
         ('{"schema": 2}', "has schema 2; this Tirada reads 1"),
         ('{"schema": 1, "title": "x"}', "Field required"),
         ("\xff", "not a JSON file"),
+        ("[" * 100_000, "not a JSON file"),
     ],
 )
 def test_rerun_of_something_else(tirada: Tirada, content: str, said: str) -> None:

@@ -337,7 +337,11 @@ def test_a_backend_that_starts_from_no_image_makes_them_from_words(
 
 @pytest.fixture
 def earlier() -> Iterator[None]:
-    for name, content in (("bad", "{}"), ("none", '{"attributes": [{"trait_type": "Wing", "value": "Left"}]}')):
+    for name, content in (
+        ("bad", "{}"),
+        ("deep", "[" * 100_000),
+        ("none", '{"attributes": [{"trait_type": "Wing", "value": "Left"}]}'),
+    ):
         folder = Path(name) / "metadata"
         folder.mkdir(parents=True)
         (folder / "1.json").write_text(content, encoding="utf-8")
@@ -353,6 +357,7 @@ def earlier() -> Iterator[None]:
         (("5", "--collection", "foxe"), "did you mean 'foxes'?"),
         (("5", "--quota", "head"), "--quota 'head' is not understood: write trait=value:number"),
         (("5", "--quota", "head=Top Hat:few"), "is not understood"),
+        (("5", "--quota", f"head=Top Hat:{'9' * 5000}"), "is not understood"),
         (("5", "--quota", "haed=Top Hat:1"), "There is no trait called 'haed': did you mean 'head'?"),
         (("5", "--quota", "head=Top Hta:1"), "There is no value of head called 'Top Hta': did you mean 'Top Hat'?"),
         (("5", "--quota", "head=Beret:1", "--quota", "Head=beret:2"), "There are two quotas of head=Beret"),
@@ -365,6 +370,7 @@ def earlier() -> Iterator[None]:
         (("5", "--exclude", "absent"), "There is no folder 'absent'"),
         (("5", "--exclude", "empty"), "There is no collection in 'empty'"),
         (("5", "--exclude", "bad"), "is no metadata of a token"),
+        (("5", "--exclude", "deep"), "cannot be read: nested too deeply."),
         (("5", "--exclude", "none"), "None of the 1 tokens in 'none' could be of the collection 'foxes'"),
         (("5", "--base", "absent.png"), "There is no file 'absent.png'"),
         (("5", "--refine", "fluxx"), "Did you mean 'flux'?"),
@@ -391,6 +397,8 @@ def test_a_token_that_failed_is_missing_until_it_is_retried(
     assert not (folder / "metadata" / f"{missing}.json").exists()
     assert len(rarity_rows(folder)) == 2
     assert "1 token is still missing." in (folder / "collection.html").read_text(encoding="utf-8")
+    other = tirada("collection", 3, *SMALL, "--exclude", folder, "--output", "other")
+    assert other.code == 0 and f"1 token of {str(folder)!r} was never made" in other.err
     again = tirada("retry", done.json["run_id"], "--json")
     assert (again.code, again.json["result"]["tokens"]) == (0, 3), again.err
     assert len(tokens_of(folder)) == len(rarity_rows(folder)) == 3

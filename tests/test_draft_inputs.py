@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -240,3 +242,11 @@ def test_a_start_image_that_is_none_stops_the_run_before_it_starts(tirada: Tirad
     result = tirada(1, TINY, "--draft", "--init-image", "text.png")
     assert result.code == 2 and "text.png' is no PNG, JPEG or WebP image" in result.err
     assert not Path("output").exists()
+
+
+def test_a_picture_with_too_many_pixels_is_not_opened() -> None:
+    """60,000 pixels a side would take 10 GB, and the file has no hundred bytes."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    Path("bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + bytes(4))
+    assert "has too many pixels" in str(refused(init_image=Path("bomb.png")))

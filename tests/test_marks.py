@@ -79,6 +79,15 @@ def test_from_inside_the_folder(tirada: Tirada) -> None:
     assert marks() == [(folder.name, 1, "", "good")]
 
 
+def test_a_token_goes_by_its_own_number(tirada: Tirada) -> None:
+    """The base comes first among the images of a collection, so that token 2 is the third of them."""
+    (folder,) = tirada("collection", 3, "--draft", "--size", TINY).folders
+    for way in ("latest/2", "latest/02", f"{folder.name}/2", folder / "02.png"):
+        (said,) = tirada("mark", way, "good", "--json").json
+        assert (said["image"], said["title"]) == (str(folder / "02.png"), "Lantern Fox #2")
+    assert marks() == [(folder.name, 3, "", "good")]
+
+
 def test_several_at_once_and_each_once(tirada: Tirada) -> None:
     folder = batch(tirada, count=3)
     result = tirada("mark", folder / "01.png", f"{folder.name}/3", "latest/1", "bad")
@@ -128,6 +137,14 @@ def test_names_that_are_none(tirada: Tirada, name: str) -> None:
     result = tirada("mark", "latest/1", "good", "--user", name)
     assert result.code == 2 and "1 to 100 characters" in result.err
     assert not marks()
+
+
+def test_names_do_not_steer_the_terminal(tirada: Tirada) -> None:
+    folder = batch(tirada)
+    said = tirada("mark", "latest/1", "good", "--user", "Ann\x1b[31m\x9b2J")
+    assert said.err == f"{folder / '01.png'}: good (Ann\ufffd[31m\ufffd2J)\n"
+    listed = tirada("favourites").out
+    assert "Ann\ufffd[31m" in listed and not re.search(r"[\x1b\x9b]", listed)
 
 
 # --- what cannot be ---------------------------------------------------------------------------------------------------

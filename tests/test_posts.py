@@ -93,6 +93,8 @@ def test_what_is_kept_is_short_and_plain() -> None:
         ("a.txt", b"caf\xe9\n", "a.txt:1: not UTF-8 text"),
         ("a.txt", b"One.\n\0\0\0", "no text file"),
         ("a.zip", b"PK\x03\x04rest", "ZIP archive; unpack it"),
+        ("page.html", "\n<!DOCTYPE html><html><body><p>One.</p></body></html>", "is a web page"),
+        ("page.txt", '<?xml version="1.0"?>\n<HTML lang="en"><body>One.</body></HTML>', "is a web page"),
         ("a.jsonl", '{"text": "One."}\n{"text": ', "a.jsonl:2: not valid JSON"),
         ("a.jsonl", '{"text": "One."}\n{"words": "Two."}', "a.jsonl:2: a post is"),
         ("a.jsonl", '{"text": "One."}\n[1]', "a.jsonl:2: a post is"),

@@ -129,7 +129,7 @@ def _status(path: Path) -> _Status:
 
 @functools.lru_cache(maxsize=512)
 def _look(path: Path, status: _Status) -> InputImage | None:
-    """The header, remembered for that state of the file; None where it is no such image."""
+    """The header, remembered for that state of the file; None where it is no such image. Raises UnsupportedRequest."""
     from PIL import Image
 
     try:
@@ -144,8 +144,10 @@ def _look(path: Path, status: _Status) -> InputImage | None:
             )
     except PermissionError as exc:
         raise _unreadable(path, exc) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UnsupportedRequest(f"{str(path)!r} has too many pixels.", hint="Make it smaller.") from None
     # Pillow answers broken headers with any of these.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except (OSError, SyntaxError, ValueError, EOFError):
         return None
 
 

@@ -1,6 +1,6 @@
 """The only printer: results go to stdout, everything else to stderr.
 
-Invariant: nothing is printed that has not gone through ``redact``.
+Invariant: nothing is printed that has not gone through ``redact``; no text of others steers the terminal.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from typing import Any, TextIO
 
 from models.redaction import redact
 
+#: All that a terminal would obey instead of showing it, but for the ends of lines and tabs.
+_CONTROLS = {code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+
 
 def result(text: str) -> None:
     """A line of what the user asked for, on stdout."""
-    print(redact(text), flush=True)
+    print(_shown(text), flush=True)
 
 
 def result_json(data: Mapping[str, Any] | Sequence[Any]) -> None:
@@ -31,10 +34,15 @@ def note(text: str) -> None:
     if sys.stderr is None:
         return
     try:
-        print(redact(text), file=sys.stderr, flush=True)
+        print(_shown(text), file=sys.stderr, flush=True)
     except BrokenPipeError:
         # Nobody listens any more; the work goes on all the same.
         let_go(sys.stderr)
+
+
+def _shown(text: str) -> str:
+    """As it may be printed: titles, names and file names are whatever somebody, or a model, wrote."""
+    return redact(text).translate(_CONTROLS)
 
 
 def let_go(stream: TextIO | None) -> None:
@@ -69,7 +77,7 @@ def can_ask() -> bool:
 
 def ask(question: str) -> bool:
     """Yes or no, no being the answer to anything unclear."""
-    print(redact(f"{question} [y/N] "), file=sys.stderr, end="", flush=True)
+    print(_shown(f"{question} [y/N] "), file=sys.stderr, end="", flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

@@ -201,7 +201,7 @@ def read_info(path: Path) -> Info:
     path = path / "info.json" if path.is_dir() else path
     try:
         data = json.loads(path.read_bytes())
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise ValueError(f"{path}: not a JSON file: {exc}") from exc
     if not isinstance(data, dict) or "schema" not in data:
         raise ValueError(f"{path}: not an info.json of Tirada: it has no 'schema'")

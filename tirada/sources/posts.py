@@ -28,6 +28,7 @@ AROUND = ("tweet", "record", "object")
 EXPECTED = 'a post is a text, or an object with "text", "full_text" or "content"'
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _ARCHIVE = re.compile(r"\s*window\.YTD\.(\w+)\.part\d+\s*=\s*")
+_PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _LINK = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 _MARK_UP = re.compile(r"</?(?:p|br|a|span|div|em|strong|i|b|ul|ol|li|blockquote|code|pre)\b[^>]*>", re.IGNORECASE)
 _BREAKS = re.compile(r"</?(?:p|br|div|li|ul|ol|blockquote|pre)\b[^>]*>", re.IGNORECASE)
@@ -83,6 +84,8 @@ def read_posts(path: Path) -> Posts:
     nothing = f"{path} holds no post that says anything; links and reposts alone do not count."
     if found := _ARCHIVE.match(text):
         return keep(_of_archive(path, found[1], text[found.end() :]), path.name, nothing)
+    if _PAGE.match(text):
+        raise UsageError(f"{path} is a web page, whose mark-up would count as words; save the posts alone as text.")
     if path.suffix.lower() == ".js":
         raise UsageError(f'{path} is no tweets.js of an archive: it does not begin with "window.YTD.tweets.part0 =".')
     if path.suffix.lower() in (".json", ".jsonl", ".ndjson") or _is_json(text):

@@ -109,10 +109,13 @@ def _one() -> Select[Any]:
 
 
 def _called(store: Store, query: Select[Any], name: str) -> Sequence[RowMapping]:
-    """Those of the file, else of the name, else of the number."""
+    """Those of the file, else of the name, else of the number in the name, else of the place."""
     stem = PurePath(name).stem
     ways = [images.c.file == name, images.c.name == stem]
     if stem.isdecimal() and len(stem) <= _DIGITS_MAX:
+        # Token 5 of a collection is called 05, and is its sixth image.
+        number = str(int(stem))
+        ways.append(images.c.name.in_([number.zfill(width) for width in range(len(number), _DIGITS_MAX + 1)]))
         ways.append(images.c.position == int(stem))
     with store.database.read() as connection:
         for way in ways:

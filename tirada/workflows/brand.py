@@ -13,7 +13,7 @@ from tirada.errors import UsageError
 from tirada.workflows.branding import kit as kits
 from tirada.workflows.branding.job import BrandJob
 from tirada.workflows.branding.kit import Kit
-from tirada.workflows.branding.metadata import Wish, read_metadata, understand
+from tirada.workflows.branding.metadata import SIDE_MIN, Wish, read_metadata, understand
 from tirada.workflows.workflow import Common, Opt, Workflow
 
 #: Backends whose models are known to read hex codes as colours.
@@ -110,11 +110,20 @@ def _given(options: BrandOptions, common: Common) -> dict[str, Any]:
 def _check_size(kit: Kit, size: tuple[int, int]) -> None:
     both = sum(size)
     if both > kit.sides:
-        width, height = (int(side * kit.sides / both) // 8 * 8 for side in size)
+        width, height = _fitting(size, kit.sides)
         raise UsageError(
             f"{size[0]}x{size[1]} is too large for kit {kit.name!r}: width and height may be {kit.sides} pixels"
             f" together, not {both}. {width}x{height} would do."
         )
+
+
+def _fitting(size: tuple[int, int], together: int) -> tuple[int, int]:
+    """About the same shape with sides that come to no more than ``together``, and none too short to be asked for."""
+    width, height = (max(SIDE_MIN, int(side * together / sum(size)) // 8 * 8) for side in size)
+    return (
+        width if width == SIDE_MIN else min(width, (together - height) // 8 * 8),
+        height if height == SIDE_MIN else min(height, (together - width) // 8 * 8),
+    )
 
 
 def _asks(kit: Kit, wish: Wish) -> list[tuple[int, int]]:

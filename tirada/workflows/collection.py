@@ -19,6 +19,7 @@ from tirada.engine.job import Composed, Item, Job, Made
 from tirada.engine.plan import PRIVATE, Plan
 from tirada.errors import UsageError
 from tirada.output.atomic import write_text
+from tirada.output.text import counted
 from tirada.workflows.tokens import metadata
 from tirada.workflows.tokens.catalogue import Collection, load
 from tirada.workflows.tokens.deciding import Decision, decide, read_quotas, read_taken
@@ -95,6 +96,16 @@ def _refinement(options: CollectionOptions) -> Refinement | None:
     return None
 
 
+def _unfinished(folders: Sequence[Path]) -> list[str]:
+    """What can be made here and there, too: nobody can read which tokens an earlier collection still lacks."""
+    return [
+        f"{counted(lacking, 'token')} of {str(folder)!r} {'was' if lacking == 1 else 'were'} never made, so that this"
+        " collection may have the same: retry that one first, or leave it as it is."
+        for folder in folders
+        if (lacking := metadata.missing_in(folder))
+    ]
+
+
 def _job(collection: Collection, options: CollectionOptions, passes: Passes, decision: Decision) -> dict[str, Any]:
     space = collection.space()
     about = metadata.About(
@@ -122,7 +133,7 @@ def _job(collection: Collection, options: CollectionOptions, passes: Passes, dec
             for trait, wanted in zip(collection.traits, decision.wanted, strict=True)
         },
         "passes": list(passes.names),
-        "notes": [*passes.notes, *decision.notes],
+        "notes": [*passes.notes, *_unfinished(options.exclude), *decision.notes],
         # Each token as one number among all combinations of values: short, also for a hundred thousand.
         PRIVATE: {"tokens": [space.code(token) for token in decision.tokens]},
     }
@@ -246,7 +257,7 @@ class Tokens(Job):
     def summary(self, folder: Path, concept: Concept, made: Sequence[Made], seconds: float) -> Mapping[str, Any]:
         tokens, found = self._outcome(made)
         ranked = sorted(zip(tokens, found, strict=True), key=lambda pair: (pair[1].rank, pair[0].number))
-        record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        record = json.loads((folder / metadata.PROVENANCE).read_text(encoding="utf-8"))
         return {
             "collection": self._job["collection"],
             "tokens": len(tokens),

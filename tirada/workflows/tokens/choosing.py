@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from models.contract import Scribe
+from tirada.sources.posts import cleaned
 from tirada.workflows.tokens.personalities import Personality
 
 if TYPE_CHECKING:
@@ -144,7 +145,8 @@ def by_text_model(
     """What a text model makes of the posts; raises the ModelErrors of any question."""
     rules, question = wording(personalities, posts, language)
     answer = scribe.answer(rules, question, shape_for(personalities))
-    code, reason = str(getattr(answer, "code")), " ".join(str(getattr(answer, "reason")).split())  # noqa: B009
+    # A post may have talked the model into more than words: links and control characters go, as they do from posts.
+    code, reason = str(getattr(answer, "code")), cleaned(str(getattr(answer, "reason")))  # noqa: B009
     chosen = next(one for one in personalities if one.code == code)
     cut = reason if len(reason) <= REASON_MAX else f"{reason[: REASON_MAX - 1]}…"
     return Choice(chosen, cut or "The text model gave no reason.", "text model")

@@ -6,6 +6,7 @@ else was found, and then it is said.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,8 @@ def read_quotas(collection: Collection, texts: Sequence[str]) -> list[dict[int, 
     for text in texts:
         named, _, number = text.rpartition(":")
         trait_name, _, value_name = named.partition("=")
-        if not (trait_name.strip() and value_name.strip() and number.strip().isdecimal()):
+        # No more digits than any number of tokens has: Python reads 4,300 of them and no more.
+        if not (trait_name.strip() and value_name.strip() and re.fullmatch(r"\s*[0-9]{1,9}\s*", number)):
             raise UsageError(
                 f"--quota {text!r} is not understood: write trait=value:number,"
                 f' as in --quota "{collection.traits[-1].name}={collection.traits[-1].names[-1]}:12".'

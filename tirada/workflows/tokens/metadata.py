@@ -24,6 +24,7 @@ from tirada.output import atomic
 from tirada.workflows.tokens.rarity import Rarity
 
 ERC721, METAPLEX = "metadata", "metaplex"
+PROVENANCE = "provenance.json"
 _TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 
@@ -132,7 +133,7 @@ def write_provenance(folder: Path, about: About, tokens: Sequence[Made], wanted:
         "missing": [number for number in range(1, wanted + 1) if number not in have],
         "images": images,
     }
-    atomic.write_text(folder / "provenance.json", json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+    atomic.write_text(folder / PROVENANCE, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
     return whole
 
 
@@ -153,10 +154,23 @@ def read_tokens(folder: Path) -> list[dict[str, str]]:
     return found
 
 
+def missing_in(folder: Path) -> int:
+    """How many tokens an earlier collection was to have and lacks: a retry would still make them."""
+    found = 0
+    for path in sorted(folder.rglob(PROVENANCE)):
+        try:
+            found += len(json.loads(path.read_text(encoding="utf-8"))["missing"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+    return found
+
+
 def _read_token(path: Path) -> dict[str, str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {str(one["trait_type"]): str(one["value"]) for one in content["attributes"]}
+    except RecursionError:
+        raise UsageError(f"{str(path)!r} cannot be read: nested too deeply.") from None
     except (OSError, ValueError) as exc:
         raise UsageError(f"{str(path)!r} cannot be read: {reason(exc)}.") from exc
     except (KeyError, TypeError) as exc:
