@@ -344,3 +344,8 @@ def test_a_start_image_in_doubt_is_made_by_a_resume_with_all_that_builds_on_it(
     assert (done.json["in_doubt"], done.json["failed"], done.json["done"]) == (1, 2, 0)
     again = tirada("resume", "--json")
     assert (again.code, again.json["done"], again.json["failed"]) == (0, 3, 0)
+
+
+def test_a_command_of_several_lines_takes_one_in_the_history(tirada: Tirada) -> None:
+    tirada("postcard", "Lisbon\nby night", "--draft")
+    assert len(tirada("history").out.splitlines()) == 2

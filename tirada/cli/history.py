@@ -9,7 +9,7 @@ import typer
 
 from tirada.cli import console
 from tirada.cli.options import OutputOption, parse_user
-from tirada.output.text import counted
+from tirada.output.text import counted, one_line
 
 
 def command(
@@ -56,7 +56,7 @@ def command(
                 row["status"],
                 _made(row),
                 f"{row['cost_usd']:.4f}" if row["cost_usd"] else "-",
-                row["command"],
+                one_line(row["command"]),
             )
             for row in rows
         ],
