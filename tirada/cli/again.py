@@ -17,7 +17,7 @@ from tirada.cli.report import cost_line, tell, tell_dry_run, usd_facts
 from tirada.cli.setup import Estimate, Setup
 from tirada.cli.status import ExitStatus
 from tirada.engine.plan import Plan
-from tirada.errors import StillGoing, TiradaError
+from tirada.errors import StillGoing, TiradaError, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -96,6 +96,11 @@ def take_up(setup: Setup, store: Store, row: RowMapping, wishes: Wishes) -> Outc
 def _plan(setup: Setup, row: RowMapping, wishes: Wishes, *, changed: bool) -> Plan:
     """The plan as it is to go on, checked against its writer and backend."""
     plan = Plan.from_json(row["plan"])
+    if plan.steps and wishes.on_refusal == "rewrite":
+        raise UsageError(
+            f"--on-refusal rewrite puts a whole idea into other words; each image of {plan.workflow} has its own. "
+            "Retry it as it is, or with another backend or --model."
+        )
     if wishes.budget is not None:
         plan = replace(plan, budget=str(wishes.budget))
     if wishes.on_refusal is not None:
@@ -154,6 +159,13 @@ def _facts(
             "on_refusal": plan.on_refusal,
         }
     return {**facts, "writer": setup.texts.label(plan), "budget_usd": plan.budget, **usd_facts(estimate)}
+
+
+def tell_nothing(said: str, *, as_json: bool, run_id: str | None = None) -> None:
+    """There is nothing to go on with: a line for people, and what ``--json`` prints then."""
+    console.note(said)
+    if as_json:
+        console.result_json({"run_id": run_id, "note": said})
 
 
 def take_up_all(setup: Setup, store: Store, ids: Sequence[str], wishes: Wishes) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from tirada.cli.options import (
     JsonOption,
     OutputOption,
     QuietOption,
+    UserOption,
     YesOption,
     chosen_backend,
     leave,
@@ -24,7 +26,7 @@ from tirada.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from tirada.engine.job import Item
-    from tirada.output.info import Info
+    from tirada.output.info import Info, MissingEntry
 
 
 @with_backend_flags
@@ -34,6 +36,7 @@ def command(
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME", help="Another model.", show_default="the same")
     ] = None,
+    user: UserOption = None,
     budget: BudgetOption = None,
     yes: YesOption = False,
     output: OutputOption = None,
@@ -74,6 +77,8 @@ def command(
         options=info.options if same else {},
         request=_request(info) if same else {},
         format=info.format,
+        embed=info.embed,
+        user=info.user if user is None else user,
         budget=budget,
     )
     concept = Concept(
@@ -91,19 +96,35 @@ def command(
     if info.job is None:
         plan, ready = plan_rerun(options, again, path)
     else:
-        again = replace(again, items=_items(info))
+        again = replace(again, items=_items(info, info.job.missing, file))
         job: dict[str, Any] = {"workflow": info.workflow, "job": info.job.settings, "steps": info.job.steps}
         plan, ready = plan_job_rerun(options, again, path, **job)
     setup.check(plan, ready)
     leave(drive(setup, plan, ready, dry_run=dry_run, yes=yes, as_json=json, quiet=quiet))
 
 
-def _items(info: Info) -> tuple[Item, ...]:
-    """The images of a job as they were asked for; those that were not made are not known any more."""
+def _items(info: Info, missing: Sequence[MissingEntry], file: Path) -> tuple[Item, ...]:
+    """The images of a job as they were asked for, those that came to nothing too, in their order."""
     from tirada.engine.job import Item
 
-    return tuple(
-        Item(
+    if len(info.images) + len(missing) != info.quantity:
+        raise UsageError(f"{str(file)!r} does not say how each of its {info.quantity} images is to be made.")
+    found = {
+        one.index: Item(
+            name=one.name,
+            title=one.title,
+            prompt=one.prompt,
+            step=one.step,
+            kind=one.kind,
+            seed=one.seed,
+            request=one.settings,
+            facts=one.facts,
+        )
+        for one in missing
+    }
+    places = (place for place in range(1, info.quantity + 1) if place not in found)
+    for place, image in zip(places, info.images, strict=True):
+        found[place] = Item(
             name=Path(image.file).stem,
             title=image.title or info.title,
             prompt=image.prompt or info.prompt,
@@ -113,8 +134,7 @@ def _items(info: Info) -> tuple[Item, ...]:
             request=image.settings,
             facts=image.facts,
         )
-        for image in info.images
-    )
+    return tuple(found[place] for place in sorted(found))
 
 
 def _request(info: Info) -> dict[str, object]:

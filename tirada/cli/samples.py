@@ -16,7 +16,7 @@ from typing import Any
 
 from models.contract import Concept, ImageBackend, ImageRequest
 from models.errors import ModelError, UnsupportedRequest
-from tirada.engine.items import FILE_LISTS, FILES, MARK
+from tirada.engine.items import FILE_LISTS, FILES, MARK, as_taken
 from tirada.engine.plan import Plan, ReadyConcept, request_from_json
 
 #: A concept that is still to be written, at the length that most have.
@@ -50,7 +50,7 @@ class Samples:
                 if int(step["images"]):
                     name = plan.backend_of(number)
                     backend = self._other(name) if name else self._backend
-                    yield Sample(backend, self._of_step(plan, number), int(step["images"]), number)
+                    yield Sample(backend, self._of_step(plan, number, backend), int(step["images"]), number)
             return
         for item in ready:
             yield Sample(self._backend, request_from_json(plan.request_for(item.concept), None), plan.images)
@@ -80,8 +80,9 @@ class Samples:
             return ""
         return ""
 
-    def _of_step(self, plan: Plan, step: int) -> ImageRequest:
-        return self._filled({**plan.request_for(TYPICAL), **plan.step_request(step)})
+    def _of_step(self, plan: Plan, step: int, backend: ImageBackend) -> ImageRequest:
+        own = as_taken(plan.step_request(step), backend.capabilities)
+        return self._filled({**plan.request_for(TYPICAL), **own})
 
     def _filled(self, given: Mapping[str, Any]) -> ImageRequest:
         """The request of these fields, with blank pictures for those that are still to be made."""

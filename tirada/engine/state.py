@@ -107,7 +107,8 @@ class RunState:
         self.began = time.monotonic()
         self._down_in_a_row = 0
         self._proven: set[Service] = set()
-        self._own = parts.backend, parts.backend_label
+        #: The backend that the run is made with, and its name for people, whichever a step of a job turned to.
+        self.own = parts.backend, parts.backend_label
         backend = parts.backend
         #: How many images are under way at once.
         self.throttle = Throttle(backend.capabilities.max_in_flight if backend is not None else 1)
@@ -115,7 +116,7 @@ class RunState:
 
     def turn_to(self, name: str) -> None:
         """Go on with the backend of that name among the ``others``, or with the run's own ("")."""
-        backend, label = self.parts.others[name] if name else self._own
+        backend, label = self.parts.others[name] if name else self.own
         if backend is None or backend is self.parts.backend:
             return
         self.parts = replace(self.parts, backend=backend, backend_label=label)

@@ -1,0 +1,131 @@
+"""Jobs taken up again: rerun and retry, as they were and with another backend."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli_tools import Tirada, info_of
+from tests.servers.base import Fault
+from tests.servers.openai_api import OpenAIServer
+
+SMALL = ("--size", "128x128", "--seed", "7", "--json")
+REFUSED = Fault(status=400, code="moderation_blocked", path="/images")
+
+
+def folder_of(result: Any) -> Path:
+    return Path(result.json["folders"][0])
+
+
+def test_a_rerun_is_for_the_same_person_and_describes_files_the_same_way(tirada: Tirada) -> None:
+    first = folder_of(tirada("avatar", *SMALL, "--user", "Ann", "--embed", "never"))
+    again = folder_of(tirada("rerun", first, "--json"))
+    assert info_of(again)["user"] == "Ann"
+    assert info_of(again)["embed"] == "never" and (again / "base.xmp").exists()
+    other = folder_of(tirada("rerun", first, "--user", "Ben", "--json"))
+    assert info_of(other)["user"] == "Ben"
+    batch = folder_of(tirada("1", "64x64", "--user", "Ann", "--json"))
+    assert info_of(folder_of(tirada("rerun", batch, "--json")))["user"] == "Ann"
+    assert [row["user"] for row in tirada("history", "--user", "Ann", "--json").json] == ["Ann"] * 4
+
+
+def test_a_rerun_makes_what_had_not_been_made_too(tirada: Tirada, openai: OpenAIServer) -> None:
+    openai.faults.append(Fault(status=400, code="moderation_blocked", path="/images/edits"))
+    partial = tirada("avatar", "--dalle", *SMALL)
+    assert partial.json["status"] == "partial"
+    (missing,) = info_of(folder_of(partial))["job"]["missing"]
+    assert (missing["index"], missing["name"], missing["step"]) == (2, "traits", 1)
+    again = tirada("rerun", folder_of(partial), "--draft", "--json")
+    assert (again.code, again.json["done"]) == (0, 2), again.err
+    before, after = info_of(folder_of(partial)), info_of(folder_of(again))
+    assert after["images"][1]["prompt"] == missing["prompt"] and after["brief"] == before["brief"]
+    assert again.json["result"]["traits"] == partial.json["result"]["traits"]
+    assert after["job"]["missing"] == []
+
+
+def test_a_rerun_of_a_job_without_any_image(tirada: Tirada, openai: OpenAIServer) -> None:
+    openai.faults.append(REFUSED)
+    failed = tirada("avatar", "--dalle", *SMALL)
+    assert failed.json["done"] == 0
+    again = tirada("rerun", folder_of(failed), "--json")
+    assert (again.code, again.json["done"]) == (0, 2), again.err
+
+
+def test_a_record_that_was_cut_short_by_hand_is_refused(tirada: Tirada) -> None:
+    folder = folder_of(tirada("avatar", "--draft", *SMALL))
+    info = info_of(folder)
+    info["images"].pop()
+    (folder / "info.json").write_text(json.dumps(info), encoding="utf-8")
+    again = tirada("rerun", folder)
+    assert again.code == 2 and "does not say how each of its 2 images is to be made" in again.err
+
+
+def test_a_rehearsed_job_is_made_by_a_model_that_takes_no_strength(tirada: Tirada, openai: OpenAIServer) -> None:
+    draft = tirada("avatar", "--draft", *SMALL)
+    assert info_of(folder_of(draft))["job"]["steps"][1]["request"]["strength"] > 0
+    dry = tirada("rerun", folder_of(draft), "--dalle", "--dry-run", "--json")
+    assert float(dry.json["images_usd"]) > 0
+    done = tirada("rerun", folder_of(draft), "--dalle", "--json")
+    assert (done.code, done.json["done"]) == (0, 2), done.err
+    assert [request.path.rpartition("/")[2] for request in openai.requests] == ["generations", "edits"]
+
+
+def test_a_start_image_goes_as_a_reference_where_that_is_all_there_is() -> None:
+    from models.contract import Capabilities
+    from tirada.engine.items import as_taken
+
+    none: Any = {"summary": "", "paid": False, "seeds": True, "negative": True}
+    asked = {"init_image": "@base", "strength": 0.5, "references": ["other.png"]}
+    assert (
+        as_taken(asked, Capabilities(**none, init_image=True, references=2, settings=frozenset({"strength"}))) == asked
+    )
+    assert as_taken(asked, Capabilities(**none, references=2)) == {"references": ["@base", "other.png"]}
+    # What cannot be done in any way is left for the backend's check to refuse.
+    assert as_taken({"init_image": "@base"}, Capabilities(**none)) == {"init_image": "@base"}
+    masked = {"init_image": "@base", "mask": "mask.png"}
+    assert as_taken(masked, Capabilities(**none, references=2)) == masked
+
+
+def test_a_retry_moves_all_steps_to_another_backend(tirada: Tirada, openai: OpenAIServer) -> None:
+    openai.faults.append(REFUSED)
+    failed = tirada("avatar", "--dalle", *SMALL)
+    assert failed.json["done"] == 0
+    done = tirada("retry", failed.json["run_id"], "--draft", "--json")
+    assert (done.code, done.json["done"], openai.billed) == (0, 2, 0)
+    info = info_of(folder_of(done))
+    assert (info["ai"], info["backend"]) == ("Draft sketches", "draft")
+
+
+def test_the_words_of_a_job_cannot_be_rewritten(tirada: Tirada, openai: OpenAIServer) -> None:
+    openai.faults.append(REFUSED)
+    failed = tirada("avatar", "--dalle", *SMALL)
+    retried = tirada("retry", failed.json["run_id"], "--on-refusal", "rewrite")
+    assert (retried.code, openai.chats) == (2, 0)
+    assert "each image of avatar has its own" in retried.err
+    assert tirada("retry", failed.json["run_id"], "--on-refusal", "skip").code == 0
+
+
+@pytest.mark.parametrize(("own", "second"), [("draft", "dalle"), ("dalle", "draft")])
+def test_a_record_names_the_backend_of_the_run_whatever_refined_it(
+    tirada: Tirada, openai: OpenAIServer, own: str, second: str
+) -> None:
+    done = tirada("avatar", f"--{own}", "--refine", second, *SMALL)
+    assert done.code == 0, done.err
+    info = info_of(folder_of(done))
+    label = {"draft": "Draft sketches", "dalle": "OpenAI Images"}[own]
+    assert (info["backend"], info["ai"]) == (own, label)
+    models = {"draft": "draft", "dalle": "gpt-image-2.6-flare"}
+    assert [image["model"] for image in info["images"]] == [models[own], models[own], models[second]]
+
+
+def test_nothing_to_go_on_with_is_json_too(tirada: Tirada) -> None:
+    done = tirada("avatar", "--draft", *SMALL)
+    run = done.json["run_id"]
+    assert tirada("resume", run, "--json").json["run_id"] == run
+    assert "nothing is missing" in tirada("resume", run, "--json").json["note"]
+    assert "Nothing to resume" in tirada("resume", "--json").json["note"]
+    assert tirada("retry", run, "--json").json["note"] == f"Nothing of run {run} failed."
+    assert tirada("resume", run).out == ""
