@@ -166,7 +166,11 @@ def tell_so_far(state: RunState, concept_id: str, folder: Path) -> None:
     if job is None or type(job).so_far is Job.so_far:
         return
     store = state.parts.store
-    ready = job.so_far(concept_of(store.concept(concept_id)), made_of(folder, store.images_of(concept_id)))
+    try:
+        ready = job.so_far(concept_of(store.concept(concept_id)), made_of(folder, store.images_of(concept_id)))
+    except Exception as exc:  # noqa: BLE001 - the image is finished, whatever can be told of it
+        state.bug(exc)
+        return
     if ready:
         state.emit(JobProgress(folder, ready))
 

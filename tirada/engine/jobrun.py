@@ -19,7 +19,7 @@ from tirada.engine.items import columns_of, concept_of, items_of, made_of, plan_
 from tirada.engine.job import Composed, Job, Made
 from tirada.engine.plan import SEEDS, ReadyConcept
 from tirada.engine.state import RunState
-from tirada.errors import StoreError, reason
+from tirada.errors import StoreError, TiradaError, reason
 from tirada.store.store import Failure
 
 if TYPE_CHECKING:
@@ -40,15 +40,21 @@ class JobRun:
 
     def execute(self) -> None:
         """Compose what is not composed yet, render what is missing, finish."""
-        state = self._state
+        state, concept_id, finished = self._state, None, False
         try:
             concept_id = self._composed()
             if concept_id is not None and self._render_steps(concept_id):
                 self._finish(concept_id)
-            elif concept_id is not None:
-                self._leave(concept_id)
+                finished = True
         except (OSError, StoreError) as exc:
             state.halt("disk", f"The job cannot be kept: {reason(exc)}.")
+        except (TiradaError, ModelError) as exc:
+            state.halt("job", str(exc))
+        except Exception as exc:  # noqa: BLE001 - a workflow's mistake ends the sitting like anything else does
+            state.bug(exc)
+            state.halt("bug", f"The job cannot go on: {type(exc).__name__}: {exc}")
+        if concept_id is not None and not finished:
+            self._leave(concept_id)
 
     # --- composing
 
@@ -137,29 +143,22 @@ class JobRun:
         if row["folder"] is None:
             return
         folder = state.parts.output / row["folder"]
+        state.add_folder(folder)
         concept = concept_of(row)
         self._items.set_kinds(concept_id, self._job.kinds(made))
         self._items.add_facts(concept_id, self._job.compare(made))
         _, made = self._now(concept_id)
-        try:
-            self._job.finish(folder, concept, made)
-            for remark in self._job.remarks(concept, made):
-                state.emit(Remark(remark))
-            state.result = self._job.summary(folder, concept, made, time.monotonic() - state.began)
-        except (OSError, StoreError):
-            raise
-        except Exception as exc:  # noqa: BLE001 - the images are there, and what says so is still written
-            state.bug(exc)
-            state.halt("bug", f"The job could not be finished: {type(exc).__name__}: {exc}")
+        self._job.finish(folder, concept, made)
+        for remark in self._job.remarks(concept, made):
+            state.emit(Remark(remark))
+        state.result = self._job.summary(folder, concept, made, time.monotonic() - state.began)
         write_folder(state, concept_id, folder)
-        if state.halted is None or state.halted.kind != "bug":
-            state.parts.store.finish_concepts([concept_id])
+        state.parts.store.finish_concepts([concept_id])
 
     def _leave(self, concept_id: str) -> None:
         """Write down how far it is."""
-        row = self._state.parts.store.concept(concept_id)
-        if row["folder"] is None:
-            return
         # The disk may be full; the store still knows everything that these files would say.
         with contextlib.suppress(OSError, StoreError):
-            write_folder(self._state, concept_id, self._state.parts.output / row["folder"])
+            row = self._state.parts.store.concept(concept_id)
+            if row["folder"] is not None:
+                write_folder(self._state, concept_id, self._state.parts.output / row["folder"])
