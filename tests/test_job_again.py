@@ -129,3 +129,19 @@ def test_nothing_to_go_on_with_is_json_too(tirada: Tirada) -> None:
     assert "Nothing to resume" in tirada("resume", "--json").json["note"]
     assert tirada("retry", run, "--json").json["note"] == f"Nothing of run {run} failed."
     assert tirada("resume", run).out == ""
+
+
+def test_a_budget_names_the_model_without_a_price(tirada: Tirada, openai: OpenAIServer) -> None:
+    refined = ("--refine", "dalle", "--refine-model", "gpt-image-1.5", "--budget", "1")
+    result = tirada("avatar", "--draft", *SMALL, *refined)
+    assert result.code == 3
+    assert "no price for 'gpt-image-1.5'" in result.err and 'backend = "dalle"' in result.err
+    assert not openai.requests
+
+
+def test_a_model_that_is_not_here_hides_no_other_way_to_start(tirada: Tirada) -> None:
+    # FLUX.2 klein takes references and no start image, which is known before anybody has downloaded it.
+    pytest.importorskip("diffusers")
+    result = tirada("avatar", "--draft", *SMALL, "--refine", "flux")
+    assert result.code == 3
+    assert "not on this machine" in result.err and "--reference FILE" not in result.err

@@ -64,21 +64,21 @@ class Samples:
     def objection(self, name: str, plain: Mapping[str, Any], way: Mapping[str, Any]) -> str:
         """What a backend ("" = the run's own) has against a request with the fields ``way`` beside the plain ones.
 
-        Nothing where it refuses the plain ones, too: then it is not these fields, and checking the plan says what.
+        Nothing where it says the same of the plain ones: then it is not these fields, and checking the plan says what.
         """
         backend = self._other(name) if name else self._backend
         common = {"prompt": TYPICAL.prompt, **plain}
-        try:
-            backend.check(self._filled(common))
-        except ModelError:
+        refusal = self._refusal(backend, {**common, **way})
+        if not isinstance(refusal, UnsupportedRequest):
             return ""
+        return "" if str(refusal) == str(self._refusal(backend, common)) else str(refusal)
+
+    def _refusal(self, backend: ImageBackend, fields: Mapping[str, Any]) -> ModelError | None:
         try:
-            backend.check(self._filled({**common, **way}))
-        except UnsupportedRequest as exc:
-            return str(exc)
-        except ModelError:
-            return ""
-        return ""
+            backend.check(self._filled(fields))
+        except ModelError as exc:
+            return exc
+        return None
 
     def _of_step(self, plan: Plan, step: int, backend: ImageBackend) -> ImageRequest:
         own = as_taken(plan.step_request(step), backend.capabilities)
