@@ -144,6 +144,22 @@ def test_faults_of_constraints(rule: str, said: str) -> None:
     assert any(said in fault for fault in faults(f"{HEAD}\n{rule}\n"))
 
 
+def test_quotas_that_only_three_traits_make_impossible_are_refused_when_none_are_found(tirada: Tirada) -> None:
+    """Four tokens are left, of which no two differ in all three traits; any two traits alone would allow the quotas."""
+    odd = [("Cap", "None", "Left"), ("Cap", "Cape", "Right"), ("Helmet", "None", "Right"), ("Helmet", "Cape", "Left")]
+    rules = [f'[[incompatible]]\nhat = ["{hat}"]\ncoat = ["{coat}"]\nwing = ["{wing}"]\n' for hat, coat, wing in odd]
+    values = ", ".join(f'{{ value = "{side}", weight = 1, prompt = "{side}" }}' for side in ("Left", "Right"))
+    wing = f"[wing]\nvalues = [{values}]\n"
+    found = owls("\n".join([HEAD.replace("{coat}", "{coat} {wing}"), *rules]), TRAITS + wing)
+    assert found.space().count() == 4
+    asked = [part for quota in ("hat=Cap:1", "coat=Cape:1", "wing=Left:1") for part in ("--quota", quota)]
+    done = tirada("collection", 2, "--collection", "owls", *asked, "--draft", DATA_DIR="data")
+    assert done.code == 2
+    assert "No 2 tokens were found that meet all quotas and constraints together: " in done.err
+    assert "Loosen one of these." in done.err
+    assert not Path("output").exists()
+
+
 def test_every_fault_is_told_at_once() -> None:
     found = faults(HEAD.replace("{coat}", ""), TRAITS.replace('"Helmet", tier = "rare"', '"Cap", tier = "gold"'))
     assert len(found) == 2

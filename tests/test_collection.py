@@ -22,6 +22,7 @@ from tests.cli_tools import ROOT, TINY, Result, Tirada, info_of
 from tests.servers.base import Fault
 from tests.servers.openai_api import OpenAIServer
 from tests.servers.sd_webui import SdWebui
+from tirada.workflows import collection
 from tirada.workflows.tokens.catalogue import load
 from tirada.workflows.tokens.rarity import rarities
 
@@ -358,7 +359,7 @@ def earlier() -> Iterator[None]:
         (("5", "--quota", "head=Beret:6"), "head=Beret wants 6, but the collection has only 5."),
         (
             ("9", "--quota", "head=Diver's Helmet:5", "--quota", "body=Diving Suit:2"),
-            "head=Diver's Helmet wants 5, but only 2 tokens can have it beside the quotas of body",
+            "beside the quotas of body (body=Diving Suit: 2): the helmet is screwed to the suit.",
         ),
         (("100001",), "less than or equal to 100000"),
         (("5", "--exclude", "absent"), "There is no folder 'absent'"),
@@ -410,6 +411,23 @@ def test_a_resume_makes_the_tokens_that_were_decided_on(tirada: Tirada, openai: 
     again = tirada("resume", "--budget", "1", "--json", **setting)
     assert (again.code, again.json["done"]) == (0, 7), again.err
     assert tokens_of(folder_of(again)) == whole
+
+
+def test_tokens_are_not_made_of_a_catalogue_that_changed(
+    tirada: Tirada, openai: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = small_collection(hats=4, coats=3)
+    decide = collection.decide
+
+    def change_afterwards(*arguments: Any) -> Any:
+        decision = decide(*arguments)
+        small_collection(hats=5, coats=3)
+        return decision
+
+    monkeypatch.setattr(collection, "decide", change_afterwards)
+    done = tirada("collection", 5, "--collection", "owls", "--dalle", "--yes", **setting)
+    assert (done.code, openai.billed) == (1, 0)
+    assert "The traits of 'owls' are not those that this run was planned with" in done.err
 
 
 def test_a_collection_is_made_again_from_its_record(tirada: Tirada) -> None:

@@ -243,7 +243,7 @@ def arguments_of(words: list[str]) -> list[str] | None:
 def parses(tirada: Tirada, arguments: list[str]) -> str:
     """What is wrong with a command line, or nothing; it is not carried out."""
     arguments = [OWN_WORDS.get(word, word) for word in arguments]
-    named = arguments and arguments[0] in COMMANDS and arguments[0] != "batch"
+    named = arguments and arguments[0] in (COMMANDS.keys() | set(workflows.names())) - {"batch"}
     # --help is looked at before values are missed, so unknown options are found by a value that nothing takes.
     extra = ["--no-such-option-of-this-test"] if named else ["--dry-run"]
     result = tirada(*arguments, *extra)
@@ -291,6 +291,10 @@ def test_the_readme_names_what_there_is() -> None:
         ("rerun PATH/info.json", False),
         ("show ID", False),
         ("resume", False),
+        ("avatar --bluesky name.bsky.social --dalle", False),
+        ("story redo latest --page 3", False),
+        ("avatar --blue name.bsky.social", True),
+        ("campaign phone --no-such-thing", True),
         ("10 --no-such-thing", True),
         ("10 1x1", True),
         ("histroy", True),

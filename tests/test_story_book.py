@@ -26,7 +26,7 @@ from tests.servers.openai_api import OpenAIServer
 from tests.story_tools import always, answer, record, tell
 from tirada.output.book import Book, Leaf, epub, html, pdf
 from tirada.output.book.fonts import FILE, PACKAGE, typeface
-from tirada.output.book.pictures import calm_band, quiet_picture
+from tirada.output.book.pictures import Band, calm_band, quiet_picture
 from tirada.workflows.stories.consistency import Consistency, colour_likeness, compare, layout_likeness
 
 CYRILLIC = "Жил-был смотритель маяка, и звали его Ёж. Їжак, ґанок, љубав, ў."
@@ -264,12 +264,13 @@ def test_text_goes_where_it_is_calm() -> None:
     busy = np.random.default_rng(0).integers(0, 255, (96, 96), dtype=np.uint8)
     calm = np.full((96, 96), 128, dtype=np.uint8)
 
-    def band(top: Any, bottom: Any) -> str:
+    def band(top: Any, bottom: Any, wanted: Band = "bottom") -> Band:
         out = io.BytesIO()
         Image.fromarray(np.concatenate([top, bottom])).save(out, "PNG")
-        return calm_band(out.getvalue())
+        return calm_band(out.getvalue(), wanted)
 
     assert (band(calm, busy), band(busy, calm), band(calm, calm)) == ("top", "bottom", "bottom")
+    assert (band(calm, busy, "top"), band(busy, calm, "top"), band(calm, calm, "top")) == ("top", "bottom", "top")
 
 
 def test_quiet_pictures_differ_and_repeat() -> None:

@@ -73,9 +73,10 @@ class RawHost:
         asked = b""
         while not asked.endswith(b"\r\n\r\n"):
             chunk = connection.recv(4096)
-            if not chunk:
-                return
             asked += chunk
+            # Nothing more, or the hello of TLS to one who speaks none: it hangs up.
+            if not chunk or asked.startswith(b"\x16"):
+                return
         self.requests.append(asked.decode())
         path = asked.split(b" ", 2)[1].decode()
         answer = self.answers.get(path, reply(status="404 Not Found"))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from models.contract import Concept, Scribe
+from models.errors import SetupError
 from tirada.engine.job import Composed, Item, Job, Made
 from tirada.engine.plan import PRIVATE, Plan
 from tirada.errors import UsageError
@@ -140,7 +141,7 @@ class Tokens(Job):
         self._about = metadata.About(**plan.job["about"])
 
     def compose(self, scribe: Scribe | None) -> Composed:
-        collection = load(self._data, self._job["collection"])
+        collection = self._collection()
         count, possible, excluded = (int(self._job[name]) for name in ("count", "possible", "excluded"))
         tags = ["collection", "character", *collection.token.lower().split(), "cartoon", "traits"]
         return Composed(
@@ -160,6 +161,18 @@ class Tokens(Job):
             },
             notes=list(self._job["notes"]),
         )
+
+    def _collection(self) -> Collection:
+        """The catalogue, as it was when the tokens were decided on."""
+        name, planned = self._job["collection"], self._job["values"]
+        try:
+            collection = load(self._data, name)
+        except UsageError as exc:
+            raise SetupError(str(exc)) from exc
+        found = {trait.title: list(trait.names) for trait in collection.traits}
+        if found != {title: [one["value"] for one in listed] for title, listed in planned.items()}:
+            raise SetupError(f"The traits of {name!r} are not those that this run was planned with: plan it anew.")
+        return collection
 
     def _items(self, collection: Collection) -> list[Item]:
         space, names = collection.space(), list(self._job["passes"])

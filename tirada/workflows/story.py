@@ -210,9 +210,11 @@ def _consistency(
         return False, {}, []
     if options.from_sheet:
         return sheet, common.starting_from(source, STRENGTH), []
-    if able.references:
-        return sheet, {"references": [source]}, []
-    return sheet, {}, [HINT]
+    way = {"references": [source]}
+    # A file that the user named is refused where the model takes none; our own sheet is then only compared with.
+    if able.references and (reference is not None or not common.objection_to(way)):
+        return sheet, way, []
+    return sheet, {}, [HINT] if able.init_image else []
 
 
 def _clip(folder: str | None) -> str:

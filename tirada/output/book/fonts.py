@@ -13,7 +13,7 @@ import unicodedata
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tirada.errors import UsageError
 
@@ -54,32 +54,23 @@ def check_font(path: Path) -> None:
 @functools.lru_cache(maxsize=8)
 def typeface(cut: Cut, letters: str, own: Path | None = None) -> Typeface:
     """The cut with the characters of ``letters``, as TrueType; ``own`` is used in place of Literata."""
-    from fontTools.subset import Options, Subsetter
-    from fontTools.ttLib import TTFont
-    from fontTools.varLib.instancer import instantiateVariableFont
+    import uharfbuzz
 
-    font: Any = TTFont(io.BytesIO(_bytes(own)), fontNumber=0)
+    face = uharfbuzz.Face(_bytes(own))
+    have = set(face.unicodes)
     wanted = {*letters, *STAND_INS.values(), " "}
-    options = Options()
-    options.notdef_outline = True
-    options.recalc_timestamp = False
-    # What font editors leave for themselves.
-    options.drop_tables = [*options.drop_tables, "FFTM", "PfEd"]
-    subsetter = Subsetter(options)
-    subsetter.populate(unicodes=[ord(char) for char in wanted])
-    have = set(font.getBestCmap())
-    subsetter.subset(font)
-    if "fvar" in font:
-        axes = {axis.axisTag: (axis.minValue, axis.maxValue) for axis in font["fvar"].axes}
-        place = {
-            tag: min(max(CUTS[cut].get(tag, low), low), high) if tag in CUTS[cut] else None
-            for tag, (low, high) in axes.items()
-        }
-        font = instantiateVariableFont(font, place)
-    out = io.BytesIO()
-    font.save(out)
+    cutting = uharfbuzz.SubsetInput()
+    cutting.flags = uharfbuzz.SubsetFlags.NOTDEF_OUTLINE
+    cutting.unicode_set.update(ord(char) for char in wanted)
+    for axis in face.axis_infos:
+        if axis.tag in CUTS[cut]:
+            place = min(max(CUTS[cut][axis.tag], axis.min_value), axis.max_value)
+            cutting.pin_axis_location(face, axis.tag, place)
+        else:
+            cutting.pin_axis_to_default(face, axis.tag)
+    data = cutting.subset(face).blob.data
     missing = {char for char in wanted if ord(char) not in have and char not in STAND_INS and _says_something(char)}
-    return Typeface(out.getvalue(), frozenset(missing), frozenset(c for c in wanted if ord(c) in have))
+    return Typeface(data, frozenset(missing), frozenset(c for c in wanted if ord(c) in have))
 
 
 def _bytes(own: Path | None) -> bytes:

@@ -98,7 +98,8 @@ def _leaf(book: Book, leaf: Leaf) -> str:
 
 
 def _kinds(book: Book, leaf: Leaf, data: bytes) -> list[str]:
-    kinds = ["top"] if calm_band(data) == "top" else []
+    # Of a cover, the sky is asked to be left for the title.
+    kinds = ["top"] if calm_band(data, "bottom" if leaf.number else "top") == "top" else []
     if not leaf.number:
         return [*kinds, *(["lengthy"] if len(book.title) > LENGTHY else [])]
     length = len(leaf.text)

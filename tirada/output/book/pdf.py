@@ -97,7 +97,8 @@ class _Press:
             data = quiet_picture(book.size, book.look.paper, book.look.accent, leaf.number)
         self._pdf.add_page()
         self._pdf.image(io.BytesIO(data), x=0, y=0, w=self._w, h=self._h, alt_text=leaf.alt)
-        band = calm_band(data)
+        # Of a cover, the sky is asked to be left for the title.
+        band = calm_band(data, "bottom" if leaf.number else "top")
         if leaf.number:
             self._panel(leaf.text, "text", book.look.points, band)
             self._folio(leaf.number)

@@ -21,7 +21,7 @@ QUALITY = 88
 Band = Literal["top", "bottom"]
 #: Share of the height that a band of text may take.
 BAND = 0.32
-#: The top must be that much calmer to be chosen: eyes expect text below.
+#: The other band must be that much calmer to be chosen.
 CALMER = 0.62
 
 
@@ -58,8 +58,9 @@ def encoded(picture: Image) -> bytes:
     return out.getvalue()
 
 
-def calm_band(data: bytes) -> Band:
-    """Where text covers less: the band in which the brightness changes less from pixel to pixel."""
+def calm_band(data: bytes, wanted: Band = "bottom") -> Band:
+    """Where text covers less: the band that is wanted, unless the brightness of the other one changes far less from
+    pixel to pixel."""
     import numpy as np
     from PIL import Image
 
@@ -69,7 +70,8 @@ def calm_band(data: bytes) -> Band:
     busy = {}
     for name, band in (("top", grey[:rows]), ("bottom", grey[-rows:])):
         busy[name] = float(np.abs(np.diff(band, axis=0)).mean() + np.abs(np.diff(band, axis=1)).mean())
-    return "top" if busy["top"] < CALMER * busy["bottom"] else "bottom"
+    other: Band = "top" if wanted == "bottom" else "bottom"
+    return other if busy[other] < CALMER * busy[wanted] else wanted
 
 
 def quiet_picture(size: tuple[int, int], paper: str, accent: str, number: int) -> bytes:

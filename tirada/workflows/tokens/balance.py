@@ -25,6 +25,8 @@ FIXED = 1_000
 ROUNDS, ROUNDS_FIXED, ROUNDS_MOST, WORK = 8, 60, 400, 40_000
 #: Tokens looked at for a change of two values at once.
 LOOKED_AT = 1_000
+#: Tokens of a value looked at first for a change of one.
+FEW = 100
 
 
 class Balance:
@@ -34,7 +36,7 @@ class Balance:
         space = supply.space
         self._sizes, self._strides = space.sizes, space.strides
         self._inside = [_words(inside, space.boxes) for inside in space.inside]
-        self._rows: Numbers = np.array(tokens, dtype=np.int64)
+        self._rows: Numbers = np.array(tokens, dtype=np.int64, order="F")
         self._codes: Numbers = self._rows @ np.array(self._strides, dtype=np.int64)
         self._taken: Numbers = np.array(sorted(map(space.code, supply.taken)), dtype=np.int64)
         self._cost = [
@@ -52,9 +54,9 @@ class Balance:
         numbers are met; as many as it takes where they are not."""
         self._aim(wanted)
         self._improve()
-        idle, left, missing = 0, rounds + self._small() // 4, self._missing()
-        while missing >= FIXED or (missing and left > 0):
-            if idle >= (max(ROUNDS_FIXED, self._small()) if missing >= FIXED else ROUNDS):
+        idle, left, missing = 0, rounds + self._small(), self._missing()
+        while missing and (left > 0 or not self.fixed_are_met()):
+            if idle >= (max(ROUNDS, self._small() // 2) if self.fixed_are_met() else max(ROUNDS_FIXED, self._small())):
                 return
             self._wander()
             self._improve()
@@ -63,7 +65,7 @@ class Balance:
 
     def fixed_are_met(self) -> bool:
         """Whether the numbers that matter most are what was wanted last."""
-        return self._missing() < FIXED
+        return not any(off[cost == FIXED].any() for off, cost in zip(self._off, self._cost, strict=True))
 
     def _small(self) -> int:
         """Rounds that cost next to nothing, because the set is small."""
@@ -91,7 +93,6 @@ class Balance:
         while (path := self._path(trait)) is not None:
             for row, value in path:
                 self._set(row, trait, value)
-            self._sorted()
             helped = True
         return helped
 
@@ -100,28 +101,24 @@ class Balance:
         other's way, because each leads to a value of its own."""
         give, take = self._prices(trait)
         have = np.bincount(self._rows[:, trait], minlength=self._sizes[trait]) > 0
-        for price in sorted(set(give[have].tolist())):
-            if price + take.min() >= 0:
-                return None
-            before = self._reach(trait, [int(v) for v in np.flatnonzero(have & (give == price))], take)
-            ends = [value for value, (row, _) in before.items() if row >= 0]
-            end = min(ends, key=lambda value: (take[value], value), default=None)
-            if end is None or price + take[end] >= 0:
-                continue
-            path = []
-            while before[end][0] >= 0:
-                row, start = before[end]
-                path.append((row, end))
-                end = start
-            return path
+        prices = [price for price in sorted(set(give[have].tolist())) if price + take.min() < 0]
+        # A few tokens of each value show a way nearly always.
+        for most in (FEW, len(self._rows)):
+            for price in prices:
+                before = self._reach(trait, [int(v) for v in np.flatnonzero(have & (give == price))], take, most)
+                ends = [value for value, (row, _) in before.items() if row >= 0]
+                end = min(ends, key=lambda value: (take[value], value), default=None)
+                if end is not None and price + take[end] < 0:
+                    return _chain(before, end)
         return None
 
-    def _reach(self, trait: int, starts: list[int], take: Numbers) -> dict[int, tuple[int, int]]:
-        """Value -> (the token that moves to it, the value it comes from), by breadth first; -1 for the starts."""
+    def _reach(self, trait: int, starts: list[int], take: Numbers, most: int) -> dict[int, tuple[int, int]]:
+        """Value -> (the token that moves to it, the value it comes from), by breadth first; -1 for the starts. So many
+        tokens of each value are looked at."""
         before = dict.fromkeys(starts, (-1, -1))
         queue, best = list(starts), take.min()
         for value in queue:
-            rows = self._rng.permutation(np.flatnonzero(self._rows[:, trait] == value))
+            rows = self._rng.permutation(np.flatnonzero(self._rows[:, trait] == value))[:most]
             open_ = self._open(rows, trait)
             open_[:, list(before)] = False
             for target in np.flatnonzero(open_.any(axis=0)).tolist():
@@ -171,7 +168,6 @@ class Balance:
             if total[row, other] < 0:
                 self._set(int(rows[row]), first, value)
                 self._set(int(rows[row]), second, other)
-                self._sorted()
                 return True
         return False
 
@@ -188,7 +184,6 @@ class Balance:
             values = np.flatnonzero(even & self._open(np.array([row]), trait)[0])
             if len(values):
                 self._set(row, trait, int(self._rng.choice(values)))
-                self._sorted()
 
     def _swap_some(self) -> None:
         """Random pairs exchange a value where both results are free and allowed."""
@@ -229,14 +224,36 @@ class Balance:
         return ~(_among(codes, self._order) | _among(codes, self._taken))
 
     def _set(self, row: int, trait: int, value: int) -> None:
-        old = int(self._rows[row, trait])
+        old, code = int(self._rows[row, trait]), int(self._codes[row])
         self._off[trait][old] -= 1
         self._off[trait][value] += 1
         self._rows[row, trait] = value
         self._codes[row] += (value - old) * self._strides[trait]
+        self._move(code, int(self._codes[row]))
+
+    def _move(self, code: int, to: int) -> None:
+        """Keep the sorted codes sorted: those between the old place and the new one move up by one."""
+        order = self._order
+        start, end = (int(place) for place in np.searchsorted(order, (code, to)))
+        if start < end:
+            order[start : end - 1] = order[start + 1 : end]
+            order[end - 1] = to
+        else:
+            order[end + 1 : start + 1] = order[end:start]
+            order[end] = to
 
     def _sorted(self) -> None:
         self._order: Numbers = np.sort(self._codes)
+
+
+def _chain(before: dict[int, tuple[int, int]], end: int) -> list[tuple[int, int]]:
+    """The moves that lead to a value, the last one first."""
+    moves = []
+    while before[end][0] >= 0:
+        row, start = before[end]
+        moves.append((row, end))
+        end = start
+    return moves
 
 
 def _among(codes: Numbers, known: Numbers) -> Flags:

@@ -86,7 +86,7 @@ def decide(
 ) -> Decision:
     """Choose the tokens. Raises UsageError that says which wish cannot be met, and why."""
     supply = Supply(collection.space(), taken)
-    names = [Trait(trait.name, trait.names) for trait in collection.traits]
+    names = [Trait(trait.name, trait.names, _reasons(collection, trait.name)) for trait in collection.traits]
     shares = [list(trait.shares().values()) for trait in collection.traits]
     wanted = quotas.targets(supply, count, shares, wishes, names, seed)
     tokens = choose(supply, count, wanted, [set(wished) for wished in wishes], seed)
@@ -100,6 +100,19 @@ def decide(
         excluded=len(supply.taken),
         notes=tuple(_notes(came, ideal, names, count == supply.total)),
     )
+
+
+def _reasons(collection: Collection, trait: str) -> list[tuple[int, str, str]]:
+    """What constraints say of each value of a trait beside the other traits."""
+    names = collection.trait(trait).names
+    return [
+        (names.index(value), other, rule.because)
+        for rule in collection.rules
+        if rule.because and trait in rule.values
+        for value in sorted(rule.values[trait])
+        for other in rule.values
+        if other != trait
+    ]
 
 
 def _check(came: Counts, wishes: Sequence[Mapping[int, int]], names: Sequence[Trait], count: int) -> None:

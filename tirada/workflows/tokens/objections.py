@@ -154,4 +154,6 @@ def _beside(stuck: _Stuck, wished: Mapping[int, int], one: Trait, other: Trait, 
     beside = f"with the values of {other.name} that go with {have}"
     if others:
         beside = f"beside the quotas of {other.name}" + (f" ({holding})" if holding else "")
-    return f"{said} {wants} {total:,}, but only {stuck.most:,} tokens can have {have} {beside}."
+    reasons = [why for value, trait, why in one.reasons if value in stuck.values and trait == other.name]
+    because = f": {'; '.join(dict.fromkeys(reasons))}" if reasons else ""
+    return f"{said} {wants} {total:,}, but only {stuck.most:,} tokens can have {have} {beside}{because}."

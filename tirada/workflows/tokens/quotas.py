@@ -44,10 +44,12 @@ def targets(
             low[value] = high[value] = wanted
     if any(wishes):
         _tighten(supply, count, limits)
-    return [
-        apportion(count, weights, low, high, f"{seed}/{trait}")
-        for trait, (weights, (low, high)) in enumerate(zip(shares, limits, strict=True))
-    ]
+    found = []
+    for trait, ideal in enumerate(by_weight(count, shares, wishes, seed)):
+        low, high = limits[trait]
+        fits = all(least <= seats <= most for least, seats, most in zip(low, ideal, high, strict=True))
+        found.append(ideal if fits else apportion(count, shares[trait], low, high, f"{seed}/{trait}"))
+    return found
 
 
 def by_weight(

@@ -21,7 +21,7 @@ from tirada.workflows.tokens.supply import Counts, Supply
 #: Listing a space of so many tokens takes less than a second.
 LISTED = 200_000
 #: Swaps that are tried for each token at most, and in all at least; fewer where the space is listed for a better way.
-TRIES, TRIES_LISTED, TRIES_LEAST = 20, 2, 5_000
+TRIES, TRIES_LISTED, TRIES_LEAST = 10, 2, 50_000
 #: Tries without success after which swapping is given up.
 PATIENCE = 20_000
 

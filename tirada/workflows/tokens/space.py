@@ -29,6 +29,8 @@ class Space:
             for trait, size in enumerate(self.sizes)
         )
         self.boxes = len(boxes)
+        #: Inside of every box, as a token is before it has any value.
+        self._all = (1 << self.boxes) - 1
         #: A token's number among all combinations, allowed or not: the sum of value times stride.
         strides: list[int] = []
         step = 1
@@ -41,8 +43,8 @@ class Space:
 
     def allows(self, token: Sequence[int]) -> bool:
         alive = self._all
-        for trait, value in enumerate(token):
-            alive &= self.inside[trait][value]
+        for inside, value in zip(self.inside, token, strict=True):
+            alive &= inside[value]
         return not alive
 
     def code(self, token: Sequence[int]) -> int:
@@ -99,10 +101,6 @@ class Space:
 
     def __iter__(self) -> Iterator[Token]:
         return self._walk((), self._all)
-
-    @property
-    def _all(self) -> int:
-        return (1 << self.boxes) - 1
 
     def _walk(self, start: Token, alive: int) -> Iterator[Token]:
         trait = len(start)

@@ -15,10 +15,12 @@ Counts = list[list[int]]
 
 @dataclass(frozen=True, slots=True)
 class Trait:
-    """What a message says of a trait: its name, and those of its values."""
+    """What a message says of a trait: its name, those of its values, and what is behind their constraints."""
 
     name: str
     values: Sequence[str]
+    #: (value, name of another trait, why the two cannot always be together).
+    reasons: Sequence[tuple[int, str, str]] = ()
 
     def say(self, value: int) -> str:
         return f"{self.name}={self.values[value]}"
