@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from tests.cli_tools import Tirada, info_of
+from tests.run_tools import rows
 from tests.servers.base import Fault
 from tests.servers.openai_api import OpenAIServer
+from tirada.engine.run import run_lock
 
 SMALL = ("--size", "128x128", "--seed", "7", "--json")
 REFUSED = Fault(status=400, code="moderation_blocked", path="/images")
@@ -145,3 +147,25 @@ def test_a_model_that_is_not_here_hides_no_other_way_to_start(tirada: Tirada) ->
     result = tirada("avatar", "--draft", *SMALL, "--refine", "flux")
     assert result.code == 3
     assert "not on this machine" in result.err and "--reference FILE" not in result.err
+
+
+def test_who_comes_second_changes_nothing_of_a_run(
+    tirada: Tirada, openai: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openai.faults.append(REFUSED)
+    failed = tirada("avatar", "--dalle", *SMALL)
+    # The other one begins after we have looked whether there is one.
+    monkeypatch.setattr("tirada.engine.run.is_going", lambda *_: False)
+    with run_lock(Path("output"), failed.json["run_id"]):
+        second = tirada("retry", failed.json["run_id"], "--draft", "--budget", "1")
+    assert second.code == 2 and "still going" in second.err
+    (row,) = rows(Path("output"), "runs")
+    assert (row["backend"], json.loads(row["plan"])["budget"]) == ("dalle", "")
+
+
+def test_a_monthly_budget_is_not_said_to_be_an_option(tirada: Tirada, openai: OpenAIServer) -> None:
+    stopped = tirada("avatar", "--dalle", "--size", "128x128", BUDGET_USD_PER_MONTH="0.01")
+    assert stopped.code == 5 and "for the month" in stopped.err
+    assert "To go on: python main.py resume" in stopped.err and "--budget" not in stopped.err
+    stopped = tirada("avatar", "--dalle", "--size", "128x128", "--budget", "0.01")
+    assert "--budget USD" in stopped.err

@@ -83,11 +83,14 @@ def take_up(setup: Setup, store: Store, row: RowMapping, wishes: Wishes) -> Outc
         skip_in_doubt=wishes.skip_in_doubt,
         retry_failed=wishes.retry,
     )
-    if changed and parts.backend is not None:
-        run.move_to(parts.backend.name, str(plan.request["model"]))
-    elif wishes.budget is not None or wishes.on_refusal is not None:
-        store.keep_plan(row["id"], plan.to_json())
-    report = see_through(setup, run, resumed=True)
+
+    def keep_changes() -> None:
+        if changed and parts.backend is not None:
+            run.move_to(parts.backend.name, str(plan.request["model"]))
+        elif wishes.budget is not None or wishes.on_refusal is not None:
+            store.keep_plan(row["id"], plan.to_json())
+
+    report = see_through(setup, run, resumed=True, first=keep_changes)
     if not wishes.as_json:
         tell(report, setup, listener, quiet=wishes.quiet)
     return report.exit_code, report.to_json()

@@ -9,7 +9,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,16 +112,24 @@ class Run:
         store.start_run(run_id)
         return _doubts(doubtful, skipped=self.skip_in_doubt)
 
-    def execute(self, ready: Sequence[ReadyConcept] = (), *, resumed: bool = False) -> Report:
+    def execute(
+        self,
+        ready: Sequence[ReadyConcept] = (),
+        *,
+        resumed: bool = False,
+        first: Callable[[], None] | None = None,
+    ) -> Report:
         """Run all stages to the end of the plan, or until the run halts.
 
-        ``ready`` are the concepts of a new run that needs no writer. Raises StillGoing while another process works on
-        the run.
+        ``ready`` are the concepts of a new run that needs no writer; ``first`` changes what the store says of the run,
+        when nobody else works on it. Raises StillGoing while another process does.
         """
         state = self.state
         started = time.monotonic()
         store = state.parts.store
         with run_lock(state.parts.output, state.run_id):
+            if first is not None:
+                first()
             note = self._go_on() if resumed else self._begin(() if state.parts.job else ready)
             have = store.positions(state.run_id)
             state.emit(RunStarted(state.run_id, *self._outstanding(have), resumed, note))
