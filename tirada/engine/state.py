@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
-from models.contract import Dealer, ImageBackend, Novelty, Rewriter, Role, Scribe, Writer
+from models.contract import Dealer, ImageBackend, LocalModel, Novelty, Rewriter, Role, Scribe, Writer
 from models.errors import ModelError
 from models.redaction import redact
 from tirada.engine.events import Event, Listener, Stopping
@@ -117,8 +117,11 @@ class RunState:
     def turn_to(self, name: str) -> None:
         """Go on with the backend of that name among the ``others``, or with the run's own ("")."""
         backend, label = self.parts.others[name] if name else self.own
-        if backend is None or backend is self.parts.backend:
+        before = self.parts.backend
+        if backend is None or backend is before:
             return
+        if before is not None and before.capabilities.local and backend.capabilities.local:
+            cast(LocalModel, before).make_room()
         self.parts = replace(self.parts, backend=backend, backend_label=label)
         self.parts.ledger.image_backend = backend.name
         self.throttle = Throttle(backend.capabilities.max_in_flight)
