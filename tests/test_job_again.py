@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,40 @@ def test_a_monthly_budget_is_not_said_to_be_an_option(tirada: Tirada, openai: Op
     assert "To go on: python main.py resume" in stopped.err and "--budget" not in stopped.err
     stopped = tirada("avatar", "--dalle", "--size", "128x128", "--budget", "0.01")
     assert "--budget USD" in stopped.err
+
+
+EDITS: dict[str, tuple[Callable[[Any], object], str]] = {
+    "a name": (lambda i: i["images"][0].update(file="Foo Bar.png"), "'Foo Bar' is no name"),
+    "a name twice": (lambda i: i["images"][1].update(file="base.png"), "'base' is no name"),
+    "a field": (lambda i: i["job"]["steps"][1].update(request={"foo": 1}), "no image can be asked for with {'foo'"),
+    "a field of one": (lambda i: i["images"][1].update(settings={"bar": 2}), "no image can be asked for with {'bar'"),
+    "LoRAs": (lambda i: i["job"]["steps"][1].update(request={"loras": ["x"]}), "no image can be asked for with"),
+    "steps": (lambda i: i["job"].update(steps=[]), "in which steps"),
+    "settings": (lambda i: i["job"].update(settings={}), "these are no settings of a 'avatar'"),
+    "the workflow": (lambda i: i.update(workflow="brand"), "these are no settings of a 'brand'"),
+    "another workflow": (lambda i: i.update(workflow="gone"), "the workflow 'gone', which this Tirada does not have"),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_record_that_was_edited_into_nonsense_is_refused_before_a_run_begins(tirada: Tirada, edit: str) -> None:
+    folder = folder_of(tirada("avatar", "--draft", *SMALL))
+    info = info_of(folder)
+    change, said = EDITS[edit]
+    change(info)
+    (folder / "info.json").write_text(json.dumps(info), encoding="utf-8")
+    again = tirada("rerun", folder)
+    assert (again.code, again.out) == (2, ""), again.err
+    assert said in again.err and "Traceback" not in again.err
+    assert len(rows(Path("output"), "runs")) == 1
+
+
+def test_a_rerun_that_was_cut_off_at_once_goes_on_as_a_rerun(tirada: Tirada, openai: OpenAIServer) -> None:
+    first = tirada("avatar", *SMALL[:2], "--draft", "--json")
+    cut = tirada("rerun", folder_of(first), "--json", MIN_FREE_MB="1000000000")
+    assert (cut.json["status"], cut.json["done"]) == ("stopped", 0)
+    assert tirada("resume", cut.json["run_id"], "--json").code == 0
+    (again,) = [Path("output") / row["folder"] for row in rows(Path("output"), "concepts") if row["position"] == 0][1:]
+    before, after = info_of(folder_of(first)), info_of(again)
+    assert after["brief"] == before["brief"]
+    assert [one["sha256"] for one in after["images"]] == [one["sha256"] for one in before["images"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from tirada.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from tirada.engine.job import Item
-    from tirada.output.info import Info, MissingEntry
+    from tirada.output.info import Info, JobEntry, MissingEntry
 
 
 @with_backend_flags
@@ -97,6 +98,7 @@ def command(
         plan, ready = plan_rerun(options, again, path)
     else:
         again = replace(again, items=_items(info, info.job.missing, file))
+        _check_record(info, info.job, again.items, setup.data, file)
         job: dict[str, Any] = {"workflow": info.workflow, "job": info.job.settings, "steps": info.job.steps}
         plan, ready = plan_job_rerun(options, again, path, **job)
     setup.check(plan, ready)
@@ -135,6 +137,30 @@ def _items(info: Info, missing: Sequence[MissingEntry], file: Path) -> tuple[Ite
             facts=image.facts,
         )
     return tuple(found[place] for place in sorted(found))
+
+
+def _check_record(info: Info, job: JobEntry, items: Sequence[Item], data: Path, file: Path) -> None:
+    """Raise UsageError for what only a hand at the record can have written."""
+    from tirada.engine.job import NAME
+    from tirada.engine.plan import Plan, request_from_json
+    from tirada.workflows.registry import job_of
+
+    if not job.steps:
+        raise UsageError(f"{str(file)!r} does not say in which steps its images are made.")
+    for name, count in Counter(item.name for item in items).items():
+        if count > 1 or not NAME.fullmatch(name):
+            raise UsageError(f"{str(file)!r}: {name!r} is no name for an image of a job, or there are two of it.")
+    for own in (*(step.get("request") or {} for step in job.steps), *(item.request for item in items)):
+        try:
+            request_from_json({"prompt": "", "width": 1, "height": 1, **own}, None)
+        except TypeError as exc:
+            raise UsageError(f"{str(file)!r}: no image can be asked for with {dict(own)!r}.") from exc
+    plan = Plan(workflow=info.workflow, concepts=1, images=1, seed=0, job=job.settings, steps=tuple(job.steps))
+    try:
+        job_of(plan, data)
+    except (LookupError, TypeError, ValueError, AttributeError) as exc:
+        what = f"{type(exc).__name__}: {exc}"
+        raise UsageError(f"{str(file)!r}: these are no settings of a {info.workflow!r} ({what}).") from exc
 
 
 def _request(info: Info) -> dict[str, object]:

@@ -16,8 +16,8 @@ from tirada.engine.asking import PatientScribe
 from tirada.engine.events import ConceptFailed, ConceptWritten, ImagesPlanned, Remark
 from tirada.engine.finishing import write_folder
 from tirada.engine.items import columns_of, concept_of, items_of, made_of, plan_items
-from tirada.engine.job import Composed, Job, Made
-from tirada.engine.plan import SEEDS, ReadyConcept
+from tirada.engine.job import Job, Made
+from tirada.engine.plan import SEEDS
 from tirada.engine.state import RunState
 from tirada.errors import StoreError, TiradaError, reason
 from tirada.store.store import Failure
@@ -29,13 +29,11 @@ if TYPE_CHECKING:
 class JobRun:
     """One sitting of a run with a job; ``render`` renders the images of a step of its concept."""
 
-    def __init__(self, state: RunState, render: Callable[[str, int], None], again: ReadyConcept | None = None) -> None:
-        """``again`` is a job that was composed before: its images are made once more, as they were."""
+    def __init__(self, state: RunState, render: Callable[[str, int], None]) -> None:
         assert state.parts.job is not None
         self._state = state
         self._job: Job = state.parts.job
         self._render = render
-        self._again = again
         self._items = items_of(state)
 
     def execute(self) -> None:
@@ -68,7 +66,7 @@ class JobRun:
             return None
         scribe = None if state.parts.scribe is None else PatientScribe(state, state.parts.scribe)
         try:
-            composed = self._recomposed() or self._job.compose(scribe)
+            composed = self._job.compose(scribe)
             concept_id = plan_items(state, composed)
         except ModelError as exc:
             if not state.stopping:
@@ -80,12 +78,6 @@ class JobRun:
             state.emit(Remark(note))
         state.emit(ImagesPlanned(len(composed.items)))
         return concept_id
-
-    def _recomposed(self) -> Composed | None:
-        if self._again is None:
-            return None
-        again = self._again
-        return Composed(concept=again.concept, items=again.items, brief={k: str(v) for k, v in again.brief.items()})
 
     def _give_up(self, error: ModelError) -> None:
         state = self._state
