@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli_tools import Tirada
 from tests.run_tools import rows
+from tirada.engine.run import Run
 from tirada.errors import NotFound
 from tirada.workflows.avatar import Avatar
 
@@ -59,3 +60,22 @@ def test_a_job_that_is_not_finished_says_how_to_go_on(tirada: Tirada, monkeypatc
     resumed = tirada("resume")
     assert (resumed.code, resumed.out.splitlines()) == (0, stopped.out.splitlines())
     assert resumed.out.strip(), "the folder is the result"
+
+
+def test_ctrl_c_after_the_last_image_says_how_to_go_on(tirada: Tirada, monkeypatch: pytest.MonkeyPatch) -> None:
+    render = Run._render
+
+    def interrupted(self: Run, *given: Any) -> Any:
+        left = render(self, *given)
+        if given[-1] == 1:
+            self.state.halt("interrupted", "Interrupted: what is in flight is finished first.")
+        return left
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "_render", interrupted)
+        stopped = tirada(*SMALL)
+    assert stopped.code == 130 and "2 of 2 images" in stopped.err
+    assert "To go on: python main.py resume" in stopped.err
+    (folder,) = stopped.folders
+    assert not (folder / "avatar.json").exists()
+    assert tirada("resume").code == 0 and (folder / "avatar.json").exists()

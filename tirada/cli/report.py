@@ -39,7 +39,7 @@ def tell(report: Report, setup: Setup, said: Silent, *, quiet: bool) -> None:
     if not quiet:
         console.note(_summary(report))
     # A job has something left to do where all of its images are there, too.
-    if report.missing > 0 or report.in_doubt or report.status == "stopped":
+    if report.missing > 0 or report.in_doubt or report.status in ("stopped", "interrupted"):
         # With the same budget it would stop at once again; that of the month is no option.
         more = " --budget USD" if report.exit_code == ExitStatus.BUDGET and "for this run" in report.message else ""
         console.note(f"{how_to_go_on(setup, report.run_id)}{more}")
