@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from models.writers.endpoint import Endpoint
 from tests.cli_tools import Tirada
 from tests.run_tools import rows
+from tests.servers.openai_api import OpenAIServer
 from tirada.engine.run import Run
 from tirada.errors import NotFound
 from tirada.workflows.avatar import Avatar
@@ -79,3 +81,24 @@ def test_ctrl_c_after_the_last_image_says_how_to_go_on(tirada: Tirada, monkeypat
     (folder,) = stopped.folders
     assert not (folder / "avatar.json").exists()
     assert tirada("resume").code == 0 and (folder / "avatar.json").exists()
+
+
+@pytest.mark.parametrize(("pages", "room"), [(5, 8000), (60, 20000)])
+def test_a_long_answer_has_room_and_time_from_the_start(
+    tirada: Tirada, openai: OpenAIServer, monkeypatch: pytest.MonkeyPatch, pages: int, room: int
+) -> None:
+    patience: list[float] = []
+
+    class Timed(Endpoint):
+        def __init__(self, **given: Any) -> None:
+            patience.append(given["timeout"])
+            super().__init__(**given)
+
+    monkeypatch.setattr("models.writers.scribe.Endpoint", Timed)
+    openai.chat = lambda request: {"nothing": 1}
+    tirada("story", "a fox who loses her tail", "--pages", pages, "--age", "8-12")
+    asked = [request.json for request in openai.requests if request.path.endswith("/chat/completions")]
+    assert asked[0]["max_completion_tokens"] >= room
+    assert pages == 60 or asked[0]["max_completion_tokens"] == room
+    # As long as REQUEST_TIMEOUT_SECONDS allows where it takes that.
+    assert patience[-1] == 300 if pages == 60 else 120 < patience[-1] < 300

@@ -315,7 +315,7 @@ class Setup:
             tool=TOOL,
             rewriter=gpt,
             job=job_of(plan, self.data),
-            scribe=texts.make_scribe(world) if texts.answers(plan) else None,
+            scribe=texts.make_scribe(world, plan) if texts.answers(plan) else None,
             others={name: self.other_backend(name) for name in own},
         )
 
