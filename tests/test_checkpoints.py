@@ -160,7 +160,8 @@ def test_one_file_is_the_same_as_the_folder(name: str, suffix: str) -> None:
     file, folder = checkpoints.single_file(name, suffix), checkpoints.checkpoint(name)
     other = type(pipeline).from_single_file(str(file), config=str(folder), local_files_only=True)
     other.set_progress_bar_config(disable=True)
-    assert np.array_equal(render(pipeline, name, 7)[0], render(other, name, 7)[0])
+    # Weights that lie elsewhere in memory may be summed in another order, on some processors.
+    assert np.allclose(render(pipeline, name, 7)[0], render(other, name, 7)[0], atol=1 / 255)
 
 
 def test_one_file_tells_its_family() -> None:

@@ -29,12 +29,9 @@ ANSWERS = {"story": answer(2), "campaign": scenes(2)}
 COMMON = ("--draft", "--seed", "7", "--size", "128x128")
 #: Instants that every job passes.
 INSTANTS = [
-    KillAt("tirada.store.items:Items.compose"),
     KillAt("tirada.store.items:Items.compose", after=True),
     KillAt("tirada.engine.saving:Saver._finish", 2),
-    KillAt("tirada.engine.saving:Saver._finish", 2, after=True),
     KillAt("tirada.engine.jobrun:JobRun._finish"),
-    KillAt("tirada.engine.jobrun:write_folder"),
     KillAt("tirada.engine.jobrun:write_folder", after=True),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import re
 import shlex
@@ -43,6 +44,7 @@ HEAVY = {"openai", "sqlalchemy", "pydantic_settings", "rich", "PIL", "numpy", "r
 HEAVY |= {"dotenv", "pandas", "torch", "diffusers", "httpx2", "py3langid"}
 
 
+@functools.cache
 def tree(path: Path) -> ast.Module:
     return ast.parse((ROOT / path).read_text(encoding="utf-8"), str(path))
 
