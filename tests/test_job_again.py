@@ -207,3 +207,9 @@ def test_a_rerun_that_was_cut_off_at_once_goes_on_as_a_rerun(tirada: Tirada, ope
     before, after = info_of(folder_of(first)), info_of(again)
     assert after["brief"] == before["brief"]
     assert [one["sha256"] for one in after["images"]] == [one["sha256"] for one in before["images"]]
+
+
+def test_a_refinement_by_no_backend_is_refused(tirada: Tirada) -> None:
+    for command in (("avatar",), ("collection", "3")):
+        result = tirada(*command, "--draft", *SMALL, "--refine", "")
+        assert result.code == 2 and "There is no backend ''" in result.err

@@ -52,7 +52,7 @@ class EngineOptions:
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """Why a run stops early. ``kind`` is "interrupted", "disk", "store", "bug", or the kind of a ModelError."""
+    """Why a run stops early. ``kind`` is "interrupted", "disk", "store", "job", "bug", or the kind of a ModelError."""
 
     kind: str
     message: str
