@@ -213,3 +213,18 @@ def test_a_refinement_by_no_backend_is_refused(tirada: Tirada) -> None:
     for command in (("avatar",), ("collection", "3")):
         result = tirada(*command, "--draft", *SMALL, "--refine", "")
         assert result.code == 2 and "There is no backend ''" in result.err
+
+
+def test_what_may_still_be_tried_is_counted_before_it_is_paid(tirada: Tirada, openai: OpenAIServer) -> None:
+    never = ("--min-palette", "0.999", "--tries", "3", "--writer", "composer", "--size", "128x128", "--json")
+    brand = ("brand", "--kit", "bank", "--product", "car", "--dalle", *never)
+    whole = tirada(*brand, "--dry-run").json
+    openai.faults.append(REFUSED)
+    failed = tirada(*brand)
+    retry = tirada("retry", failed.json["run_id"], "--dry-run", "--json").json
+    assert (retry["images"], retry["tries_besides"]) == (1, "up to 2")
+    assert retry["total_usd"] == whole["total_usd"]
+    asked = tirada("retry", failed.json["run_id"], CONFIRM_ABOVE_USD="0.02")
+    assert asked.code == 2 and "Say --yes" in asked.err
+    done = tirada("retry", failed.json["run_id"], "--json")
+    assert (done.code, openai.billed) == (0, 3)

@@ -60,9 +60,10 @@ def take_up(setup: Setup, store: Store, row: RowMapping, wishes: Wishes) -> Outc
     missing = _missing(setup, store, row["id"], wishes)
     to_write = plan.concepts - missing.concepts_there
     images = missing.images + to_write * plan.images
-    estimate = setup.estimate_missing(plan, images, to_write)
+    tries = 0 if to_write else _tries_left(store, row["id"], plan, images)
+    estimate = setup.estimate_missing(plan, images + tries, to_write)
     if wishes.dry_run:
-        facts = _facts(setup, row["id"], plan, missing, to_write, estimate, wishes)
+        facts = _facts(setup, row["id"], plan, missing, to_write, tries, estimate, wishes)
         if not wishes.as_json:
             tell_dry_run(facts)
         return ExitStatus.DONE, {"dry_run": True, **facts}
@@ -146,14 +147,29 @@ def _missing(setup: Setup, store: Store, run_id: str, wishes: Wishes) -> Missing
     )
 
 
+def _tries_left(store: Store, run_id: str, plan: Plan, images: int) -> int:
+    """Images that a job may yet ask for beside those that are missing: as in a dry run, the most there can be."""
+    if not plan.steps or not images:
+        return 0
+    return max(0, plan.images - sum(store.run_figures(run_id).values()))
+
+
 def _facts(
-    setup: Setup, run_id: str, plan: Plan, missing: Missing, to_write: int, estimate: Estimate, wishes: Wishes
+    setup: Setup,
+    run_id: str,
+    plan: Plan,
+    missing: Missing,
+    to_write: int,
+    tries: int,
+    estimate: Estimate,
+    wishes: Wishes,
 ) -> dict[str, Any]:
     """What a dry run says of a run that would be taken up again."""
     facts: dict[str, Any] = {"run": run_id, "prompts": to_write}
     if setup.backend is not None:
         facts |= {
             "images": missing.images + to_write * plan.images,
+            "tries_besides": f"up to {tries}" if tries else "",
             "in_doubt": missing.in_doubt,
             "in_doubt_are": ("left" if wishes.skip_in_doubt else "asked for again") if missing.in_doubt else "",
             "paid_already": missing.paid,
