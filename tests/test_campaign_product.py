@@ -19,6 +19,8 @@ from tests.sdapi_tools import work
 from tests.servers.bfl_api import BflServer
 from tests.servers.openai_api import OpenAIServer
 from tests.servers.sd_webui import SdWebui
+from tests.servers.stability_api import StabilityServer
+from tests.stability_tools import KEY as STABILITY_KEY
 from tests.test_campaign import WISH, campaign_of, sent_pictures, striped
 from tirada.errors import UsageError
 from tirada.workflows.marketing.cutout import cut_out
@@ -198,6 +200,26 @@ def test_a_backend_without_start_images_renders_the_scene(tirada: Tirada, monkey
     for file in made(folder):
         box = (120, 60, 200, 200)
         assert np.array_equal(within(pixels(file), box), within(pixels(Path("base.png")), box))
+
+
+def test_a_model_without_start_images_renders_the_scene(tirada: Tirada) -> None:
+    speckled((320, 256), (120, 60, 200, 200)).save("base.png")
+    settings = {"STABILITY_API_KEY": STABILITY_KEY}
+    with StabilityServer(key=STABILITY_KEY) as server:
+        settings["STABILITY_BASE_URL"] = server.url
+        options = ("--stability", "--base-image", "base.png", *KEEP, "--size", "1024x1024")
+        done = tirada("campaign", "a red box", *options, **settings)
+        assert done.code == 0, done.err
+        assert "takes no start image with this model" in done.err
+        (folder,) = done.folders
+        assert campaign_of(folder)["base_image"]["used"] == "product kept; laid over a scene rendered without it"
+        other = tirada("campaign", "a red box", *options, "--model", "sd3.5-medium", "--dry-run", **settings)
+        assert other.code == 0 and "takes no start image" not in other.err
+
+
+def test_a_device_without_an_end_is_no_picture(tirada: Tirada) -> None:
+    done = tirada("campaign", "a red box", "--base-image", "/dev/zero")
+    assert done.code == 2 and "is larger than 32 MB" in done.err
 
 
 # --- cutting --------------------------------------------------------------------------------------------------------

@@ -121,7 +121,9 @@ def test_variants_of_a_sparse_prompt(name: str) -> None:
     first = len(industry.settings)
     assert len({scene.facts["setting"] for scene in scenes[:first]}) == first
     for scene in scenes:
-        assert scene.prompt.startswith(f"{WISH.prompt} {scene.facts['setting']}, with {scene.facts['props']}, lit by ")
+        light = f"lit by {scene.facts['light']}" if "light" in scene.facts else PROFESSIONAL.words
+        begin = f"{WISH.prompt} {scene.facts['setting']}, with {scene.facts['props']}, {light}, "
+        assert scene.prompt.startswith(begin)
         assert all(text in scene.prompt for text in (*scene.facts.values(), PROFESSIONAL.words))
         assert scene.title[1:] == scene.facts["setting"][1:] and scene.title[0].isupper()
         assert "  " not in scene.prompt and ", ," not in scene.prompt and len(scene.prompt) < 900
@@ -138,8 +140,50 @@ def test_variants_of_a_sparse_prompt(name: str) -> None:
 )
 def test_what_a_prompt_says_is_not_said_twice(prompt: str, missing: str) -> None:
     for scene in dealt(replace(WISH, prompt=prompt), TECHNOLOGY, None, 3):
-        assert scene.facts.keys() == {"setting", "props", "light", "view", "palette"} - {missing}
+        assert scene.facts.keys() | {"light"} == {"setting", "props", "light", "view", "palette"} - {missing} | {
+            "light"
+        }
+        assert missing != "light" or "lit by" not in scene.prompt
         assert scene.prompt.startswith(prompt.rstrip("."))
+
+
+@pytest.mark.parametrize("name", INDUSTRIES)
+def test_a_place_with_a_light_of_its_own_gets_no_other(name: str) -> None:
+    lit = re.compile(r"\b(?:light|dusk|dawn|sunlit|sunny|morning|evening|sunrise|skylight)\b")
+    scenes = dealt(replace(WISH, variants=60), catalog.load_industry(DATA, name), None, 3)
+    assert any("lit by " in scene.prompt for scene in scenes)
+    for scene in scenes:
+        if lit.search(scene.facts["setting"]):
+            assert "lit by " not in scene.prompt and "light" not in scene.facts
+
+
+def test_nobody_stands_on_a_shelf() -> None:
+    industry = catalog.load_industry(DATA, "healthcare")
+
+    def places(prompt: str) -> set[str]:
+        return {scene.facts["setting"] for scene in dealt(replace(WISH, prompt=prompt, variants=12), industry, None, 3)}
+
+    things = places("a jar of balm for nurses")
+    assert "on a bathroom shelf in morning light" in things and "on a white tray beside a folded towel" in things
+    for prompt in ("a friendly nurse", "two doctors talking", "portrait of a woman"):
+        assert len(places(prompt)) >= 6
+        assert not [place for place in places(prompt) if "shelf" in place or "tray" in place or "surface" in place]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "people"),
+    [
+        ("a friendly nurse", True),
+        ("a family having breakfast", True),
+        ("happy customers in a shop", True),
+        ("a student loan", False),
+        ("a children's book", False),
+        ("running shoes for women", False),
+        ("team jersey", False),
+    ],
+)
+def test_people_are_told_from_things(prompt: str, people: bool) -> None:
+    assert detail.look_at(prompt).people is people
 
 
 def test_a_detailed_prompt_is_left_as_it_is() -> None:

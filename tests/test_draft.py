@@ -179,6 +179,7 @@ def test_lettering_takes_any_title(title: str) -> None:
 def test_lettering_keeps_what_the_typeface_has() -> None:
     assert legible("Fox 🦊 at dawn") == "Fox at dawn"
     assert legible("山の狐") == ""
+    assert title_of("Кит, который", "A red fox, in snow") == "A red fox"
     assert title_of("", "A red fox, in snow") == "A red fox"
     assert title_of("Ember", "A red fox, in snow") == "Ember"
 

@@ -12,7 +12,9 @@ from PIL import Image
 
 from models.contract import Capabilities
 from tests.cli_tools import ROOT, Tirada, WaitingServer, endpoint, finish, info_of
+from tests.flux_tools import KEY
 from tests.servers.base import Fault
+from tests.servers.bfl_api import BflServer
 from tests.servers.openai_api import OpenAIServer
 from tests.story_tools import IDEA, SMALL, always, answer, record, tell
 from tirada.engine.events import JobProgress
@@ -134,6 +136,7 @@ def test_what_is_ready_is_told_after_every_image(tirada: Tirada, monkeypatch: py
         (["--font", "none.ttf"], "no file 'none.ttf'"),
         (["--from-sheet", "--no-sheet"], "--from-sheet needs the sheet"),
         (["--redo-below", "2"], "less than or equal to 1"),
+        (["--character", "Tom: a boy", "--character", "tom: a man"], "Two characters are called 'tom'"),
     ],
 )
 def test_orders_that_make_no_sense(tirada: Tirada, options: list[str], said: str) -> None:
@@ -237,7 +240,7 @@ def test_a_page_that_fails_has_a_quiet_picture(tirada: Tirada, openai: OpenAISer
     (folder,) = done.folders
     story, report = record(folder), (folder / "report.md").read_text()
     assert story["status"] == "partial" and story["illustrations"].count(None) == 1
-    assert "1 picture could not be made" in report and "missing:" in report
+    assert "1 picture could not be made or read" in report and "missing:" in report
     assert "could not" not in (folder / "book.html").read_text()
     again = tirada("retry", "latest", "--yes")
     assert again.code == 0, again.err
@@ -263,6 +266,22 @@ def test_a_killed_run_goes_on(
 
 
 # --- tries and takes --------------------------------------------------------------------------------------------------
+
+
+def test_a_prompt_of_a_redo_is_moderated(openai: OpenAIServer, tirada: Tirada) -> None:
+    openai.chat, openai.flags = always(answer(2)), {"knife": "violence"}
+    tell(tirada, "--pages", "2")
+    openai.moderated.clear()
+    dry = tirada("story", "redo", "latest", "--page", "2", "--prompt", "a knife", "--dry-run")
+    assert dry.code == 0 and not openai.moderated
+    refused = tirada("story", "redo", "latest", "--page", "2", "--prompt", "a knife on the table")
+    assert refused.code == 1 and "flagged as: violence" in refused.err
+    assert len(openai.moderated) == 1
+    assert tirada("story", "redo", "latest", "--page", "2", "--prompt", "a spoon on the table").code == 0
+    openai.flags = None
+    assert tirada("story", "redo", "latest", "--page", "2", "--prompt", "a fork on the table").code == 0
+    long = tirada("story", "redo", "latest", "--page", "2", "--prompt", "very " * 500)
+    assert long.code == 2 and "2,000" in long.err
 
 
 def test_drifting_pages_are_made_again(tirada: Tirada) -> None:
@@ -352,6 +371,34 @@ def test_what_a_backend_can_do_decides_what_pages_start_from() -> None:
     for wrong in ({"reference": Path("a.png")}, {"from_sheet": True}):
         with pytest.raises(UsageError, match="Backend 'other'"):
             order(able(), **wrong)
+
+
+def test_a_model_that_takes_no_pictures_is_no_hindrance(tirada: Tirada) -> None:
+    with BflServer(key=KEY) as server:
+        flux = ("--flux-api", "--model", "flux-pro-1.1", "--pages", "1", "--no-cover", "--size", "256x256")
+        settings = {"BFL_API_KEY": KEY, "BFL_BASE_URL": server.url}
+        done = tirada("story", IDEA, *flux, **settings)
+        assert done.code == 0, done.err
+        assert [image["file"] for image in info_of(done.folders[0])["images"]] == ["page-01.png"]
+        Image.new("RGB", (64, 64)).save("a.png")
+        for option in (["--from-sheet"], ["--reference", "a.png"]):
+            wrong = tirada("story", IDEA, *flux, *option, **settings)
+            assert wrong.code == 2 and "with the model 'flux-pro-1.1'" in wrong.err and option[0] in wrong.err
+
+
+@pytest.mark.parametrize("workflow", ["story", "campaign"])
+def test_nothing_written_is_obeyed_by_a_terminal(tirada: Tirada, workflow: str) -> None:
+    short = ("--pages", "1") if workflow == "story" else ("--variants", "1")
+    done = tirada(workflow, "a fox\x1b[31m red\x07 \x9b2J", *SMALL, *short)
+    assert done.code == 0, done.err
+    (folder,) = done.folders
+    # The command itself is kept as it was typed, in info.json and index.html.
+    paths = [path for path in folder.iterdir() if path.suffix in (".md", ".csv") or path.stem == workflow]
+    assert len(paths) >= 3
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        assert not set(text) & {"\x1b", "\x07", "\x9b"} and "\\u001b" not in text, path.name
+    assert "fox[31m" in info_of(folder)["title"].casefold().replace(" ", "")
 
 
 @pytest.mark.parametrize("title", ["../../etc/</title><script>", "con", "\u202eevil", "a" * 120, "😀"])

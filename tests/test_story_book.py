@@ -134,6 +134,33 @@ def test_a_word_wider_than_the_page_is_cut(book: Book) -> None:
     assert texts_of(pdf.render(replace(book, pages=[page])))[1].count("w") == 300
 
 
+def test_nothing_is_left_where_an_emoji_stood(book: Book) -> None:
+    face = typeface("text", "one two, three.")
+    assert face.settable("one two 🐋, three 🐋.") == "one two, three."
+    assert face.settable("one two , three") == "one two , three"
+
+
+def test_a_broken_font_is_told_before_anything_is_made(tirada: Tirada, tmp_path: Path) -> None:
+    whole = typeface("text", "".join(map(chr, range(32, 127)))).data
+    for number, data in enumerate((whole[:300], whole[:400] + b"x" * 4000 + whole[4400:], b"wOF2" + whole[4:])):
+        font = tmp_path / f"{number}.ttf"
+        font.write_bytes(data)
+        done = tell(tirada, "--pages", "1", "--font", font, code=2)
+        assert "font" in done.err and str(font) in "".join(done.err.split())
+        assert not Path("output").exists()
+
+
+@pytest.mark.parametrize(("repeats", "across"), [(3, False), (20, True)])
+def test_lines_of_a_wide_page_are_short_where_they_can(book: Book, repeats: int, across: bool) -> None:
+    text = "She counted the waves, one two three, until one of them answered. " * repeats
+    page = replace(book.pages[0], text=text.strip())
+    with pypdfium2.PdfDocument(pdf.render(replace(book, size=(960, 400), pages=[page], cover=None))) as document:
+        letters = document[0].get_textpage()
+        boxes = [letters.get_charbox(at) for at in range(letters.count_chars())]
+    points = max(box[2] for box in boxes) - min(box[0] for box in boxes)
+    assert (points / 72 * 25.4 > 170.5) is across
+
+
 def test_a_font_of_the_users_own(tirada: Tirada, tmp_path: Path) -> None:
     font = tmp_path / "own.ttf"
     font.write_bytes(typeface("text", "".join(map(chr, range(32, 127))) + "“”’—é").data)
@@ -144,7 +171,9 @@ def test_a_font_of_the_users_own(tirada: Tirada, tmp_path: Path) -> None:
 def test_without_letters_there_is_no_pdf_but_everything_else(tirada: Tirada, tmp_path: Path) -> None:
     font = tmp_path / "own.ttf"
     font.write_bytes(typeface("text", "0123456789 xyz").data)
-    (folder,) = tell(tirada, "--pages", "1", "--font", font).folders
+    done = tell(tirada, "--pages", "1", "--font", font)
+    (folder,) = done.folders
+    assert "book.pdf was left out" in done.err and "--font FILE" in done.err
     assert not (folder / "book.pdf").exists() and (folder / "book.epub").exists() and (folder / "book.html").exists()
     assert "book.pdf was left out: the typeface has no letters for" in (folder / "report.md").read_text()
 

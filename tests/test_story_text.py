@@ -18,7 +18,8 @@ from tirada.errors import UsageError
 from tirada.workflows.stories import wordlist
 from tirada.workflows.stories.asking import Wanted, question, rules, shape_for
 from tirada.workflows.stories.composer import Order, compose
-from tirada.workflows.stories.idea import infinitive, is_person, read
+from tirada.workflows.stories.idea import infinitive, read
+from tirada.workflows.stories.somebody import is_person
 from tirada.workflows.stories.text import (
     Character,
     age_from,
@@ -75,6 +76,75 @@ def words(text: str) -> int:
 def test_ideas_are_taken_apart(idea: str, hero: str, deed: str, friend: str) -> None:
     found = read(idea, LORE)
     assert (found.hero, found.deed, found.friend) == (hero, deed, friend)
+
+
+@pytest.mark.parametrize(
+    ("idea", "hero", "name", "deed", "friend"),
+    [
+        ("a girl named Lily finds an umbrella", "a girl", "Lily", "find an umbrella", ""),
+        ("lily finds an umbrella", "a child", "Lily", "find an umbrella", ""),
+        ("Peter the penguin wants to fly", "the penguin", "Peter", "fly", ""),
+        ("Emma, a brave girl, learns to swim", "a brave girl", "Emma", "learn to swim", ""),
+        ("my daughter Emma learns to swim", "a daughter", "Emma", "learn to swim", ""),
+        ("Mira and her dog go camping", "a child", "Mira", "go camping", "a dog"),
+        ("a bear and a mouse share a blanket", "a bear", "", "share a blanket", "a mouse"),
+        ("a boy who can't sleep", "a boy", "", "sleep", ""),
+        ("the unicorn that couldn't fly", "the unicorn", "", "fly", ""),
+        ("a bee doesn't like flowers", "a bee", "", "learn to like flowers", ""),
+        ("the king's cook is lost", "the king's cook", "", "find the way home", ""),
+        ("a mouse eats cheese", "a mouse", "", "eat cheese", ""),
+        ("children plant a tree", "two children", "", "plant a tree", ""),
+        ("the boys run away", "two boys", "", "run away", ""),
+        ("two mice want to fly", "two mice", "", "fly", ""),
+        ("3 bears", "three bears", "", "", ""),
+        ("dragons", "two dragons", "", "", ""),
+        ("grandma's birthday cake", "a grandma", "", "", ""),
+        ("how the elephant got a short nose", "a child", "", "find out how the elephant got a short nose", ""),
+        ("why is the sky blue?", "a child", "", "", ""),
+        ("a story about sharing toys", "a child", "", "find out all about sharing toys", ""),
+        ("no one wants to play with the dragon", "a child", "", "", ""),
+        ("a day at the beach", "a child", "", "have a day at the beach", ""),
+        ("the three kittens lost their mittens", "three kittens", "", "", ""),
+        ("A LION WHO CANNOT ROAR", "a lion", "", "roar", ""),
+    ],
+)
+def test_who_is_found_can_stand_in_a_sentence(idea: str, hero: str, name: str, deed: str, friend: str) -> None:
+    found = read(idea, LORE)
+    assert (found.hero, found.name, found.deed, found.friend) == (hero, name, deed, friend)
+
+
+@pytest.mark.parametrize(
+    ("idea", "begins", "title"),
+    [
+        ("the unicorn that couldn't fly", "there lived a unicorn called", "The Unicorn Who Wanted to Fly"),
+        ("an hour-hand learns to sing", "there lived an hour-hand called", "The Hour-hand Who Wanted to Learn to Sing"),
+        ("Tom builds a raft", "there lived a child called Tom. He had", "Tom Wants to Build a Raft"),
+        ("Tom and Anna build a raft", "there lived a child called Tom. He had", "Tom and Anna Want to Build a Raft"),
+        ("Zyx learns to fly", "there lived a child called Zyx. They had", "Zyx Wants to Learn to Fly"),
+        ("three pigs build a house", "there lived three pigs called", "The Pigs Who Wanted to Build a House"),
+    ],
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_articles_names_and_pronouns_agree(idea: str, begins: str, title: str, seed: int) -> None:
+    story = compose(Order(idea=idea, pages=5, seed=seed), FOLDER)
+    assert begins in story.pages[0].text
+    assert story.title == title
+
+
+def test_brothers_have_names_of_brothers() -> None:
+    for seed in range(6):
+        story = compose(Order(idea="two brothers and a wolf", pages=17, seed=seed), FOLDER)
+        one, other = story.characters[0].name.split(" and ")
+        assert one != other and {one, other} <= set(LORE["names"]["he"])
+        whole = " ".join(page.text for page in story.pages)
+        assert "They knew" in whole and not re.search(r"\bthey (?:does|has|is|knows)\b", whole)
+        assert f"{story.characters[0].name} still does" not in whole
+
+
+def test_nobody_shares_what_only_they_have() -> None:
+    for seed in range(30):
+        hero, friend = compose(Order(idea="a fox and an owl", pages=2, seed=seed), FOLDER).characters
+        assert hero.look.partition(" with ")[2].split(" and ", 1)[1] not in friend.look
 
 
 @pytest.mark.parametrize(

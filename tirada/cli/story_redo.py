@@ -9,7 +9,7 @@ import typer
 
 from tirada.cli import console
 from tirada.cli.options import BudgetOption, DryRunOption, JsonOption, OutputOption, QuietOption, leave
-from tirada.errors import NotFound, StillGoing
+from tirada.errors import NotFound, StillGoing, TiradaError
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -44,14 +44,20 @@ def command(
         row = find_run(store, run)
         if is_going(setup.output, row["id"]):
             raise StillGoing(row["id"])
-        item = _take(store, row, setup.output, page, prompt, setup.data / "stories")
+        item, missing = _take(store, row, setup.output, page, prompt, setup.data / "stories")
+        if missing and not (quiet or json):
+            what = "1 image that is" if missing == 1 else f"{missing} images that are"
+            console.note(f"Run {row['id']} is not finished: {what} still missing {_are(missing)} made, too.")
         if dry_run:
             facts = {"dry_run": True, "run": row["id"], "image": item.name, "prompt": item.prompt, "seed": item.seed}
+            facts["missing"] = missing
             if json:
                 console.result_json(facts)
             else:
                 console.result(f"Would make {item.name} of run {row['id']}: {item.prompt}")
             return
+        if prompt and (found := setup.texts.flagged(prompt)):
+            raise TiradaError(f"That is nothing for this book; flagged as: {', '.join(found)}.")
         add_to_job(store, row, [item])
         code, report = take_up(
             setup, store, find_run(store, row["id"]), Wishes(budget=budget, as_json=json, quiet=quiet)
@@ -63,8 +69,12 @@ def command(
         store.close()
 
 
-def _take(store: Store, row: RowMapping, output: Path, page: str, prompt: str, folder: Path) -> Item:
-    """What is to be made, from what the store says of the book."""
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _take(store: Store, row: RowMapping, output: Path, page: str, prompt: str, folder: Path) -> tuple[Item, int]:
+    """What is to be made, from what the store says of the book; and how many of its images are still to come."""
     from tirada.engine.items import concept_of, made_of
     from tirada.engine.plan import Plan
     from tirada.store.items import Items
@@ -74,4 +84,5 @@ def _take(store: Store, row: RowMapping, output: Path, page: str, prompt: str, f
     if concept is None:
         raise NotFound(f"Run {row['id']} never came as far as to have pages.")
     made = made_of(output / (concept["folder"] or ""), store.images_of(concept["id"]))
-    return another_take(Plan.from_json(row["plan"]), concept_of(concept), made, page, prompt, folder)
+    missing = sum(one.state in ("planned", "submitted", "received") for one in made)
+    return another_take(Plan.from_json(row["plan"]), concept_of(concept), made, page, prompt, folder), missing

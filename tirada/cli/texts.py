@@ -1,6 +1,7 @@
 """Who writes the texts of a run: the GPT writer, the offline composer, or a scribe that answers a job's questions.
 
-Invariant: nothing is asked here; what is made for its price alone has an empty world around it.
+Invariant: nothing is asked here but moderation, which is free; what is made for its price alone has an empty world
+around it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from models.catalog import Catalog
 from models.contract import Rewriter, Scribe, Writer
+from models.errors import UnsupportedRequest
 from tirada.cli import console
 from tirada.cli.world import Nothing
 from tirada.engine.plan import Plan
@@ -146,6 +148,21 @@ class Texts:
 
         expected = max((answer for _, answer in plan.asks), default=0) if plan is not None else 0
         return GptScribe(**self._access(world, PATIENCE + expected / SLOW), expected=expected)
+
+    def flagged(self, text: str) -> list[str]:
+        """The categories that a moderation model finds in a text; none where there is no such model to be asked.
+
+        Raises ModelError.
+        """
+        if not self.reachable or self._settings.writer == "composer":
+            return []
+        scribe = self.make_scribe(Nothing())
+        try:
+            return scribe.flagged(text)
+        except UnsupportedRequest:
+            return []
+        finally:
+            scribe.close()
 
     def _access(self, world: Any, patience: float = PATIENCE) -> dict[str, Any]:
         return {

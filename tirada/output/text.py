@@ -15,6 +15,8 @@ from models.contract import Concept
 #: What a spreadsheet would take for the beginning of a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _UNSAFE = re.compile("[\ud800-\udfff]")
+#: Control characters but tabs and line ends: nothing that people write holds one, and terminals obey them.
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 #: Everything XML 1.0 cannot hold, escaped or not.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -63,6 +65,11 @@ def xml_text(text: str) -> str:
 def one_line(text: str) -> str:
     """The text with every run of white space, line ends included, as one space."""
     return " ".join(clean(text).split())
+
+
+def uncontrolled(text: str) -> str:
+    """The text without what a terminal would obey instead of showing it."""
+    return _CONTROLS.sub("", text)
 
 
 def hashtags(tags: Iterable[str]) -> list[str]:

@@ -79,8 +79,14 @@ def plan_job_rerun(
 ) -> tuple[Plan, list[ReadyConcept]]:
     """The images of a job again; its ``steps`` count those that there were."""
     plan = _plan(options, concepts=1, images=len(ready.items), source=str(source), workflow=workflow)
-    counted = [sum(item.step == number for item in ready.items) for number in range(len(steps))]
-    whole = [{**step, "images": count} for step, count in zip(steps, counted, strict=True)]
+    # Images that were asked for later have steps beyond those of the plan.
+    last = max((item.step for item in ready.items), default=-1)
+    later = [{"request": dict(item.request)} for item in ready.items if item.step >= len(steps)][:1]
+    beyond = later * max(0, last + 1 - len(steps))
+    whole = [
+        {**step, "images": sum(item.step == number for item in ready.items)}
+        for number, step in enumerate([*steps, *beyond])
+    ]
     return replace(plan, job=dict(job), steps=tuple(whole)), [ready]
 
 

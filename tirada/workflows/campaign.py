@@ -6,13 +6,13 @@ user's files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tirada.engine.plan import Plan
 from tirada.errors import UsageError
-from tirada.output.text import one_line
+from tirada.output.text import one_line, uncontrolled
 from tirada.workflows.marketing import catalog, detail, prompts
 from tirada.workflows.marketing.basis import BaseImage, prepare_base
 from tirada.workflows.marketing.catalog import DEFAULT_INDUSTRY, DEFAULT_STYLE, Industry, Style
@@ -57,6 +57,7 @@ class CampaignOptions:
 
 def plan_campaign(options: CampaignOptions, common: Common) -> Plan:
     """One step of as many images as there are variants; takes the base image in. Raises UsageError."""
+    options = _shown(options)
     prompt = one_line(options.prompt)
     _check(options, prompt, common)
     found = detail.look_at(prompt)
@@ -94,6 +95,18 @@ def plan_campaign(options: CampaignOptions, common: Common) -> Plan:
         job=job,
         asks=_asks(enriched and common.gpt, options.variants),
         request={**(base.request if base else {}), **_settings(industry, style, common)},
+    )
+
+
+def _shown(options: CampaignOptions) -> CampaignOptions:
+    """The same without what a terminal would obey: titles and words end up in files that people look at."""
+    return replace(
+        options,
+        prompt=uncontrolled(options.prompt),
+        brand=uncontrolled(options.brand),
+        tone=uncontrolled(options.tone),
+        goal=uncontrolled(options.goal),
+        cta=uncontrolled(options.cta),
     )
 
 
@@ -157,8 +170,10 @@ def _notes(options: CampaignOptions, industry: Industry, common: Common, base: B
     if industry.lora and "loras" not in common.capabilities.settings:
         notes.append(f"The LoRA of {industry.title} is left out: backend {common.backend!r} takes none.")
     if base is not None and base.backdrop:
+        with_model = " with this model" if common.capabilities.init_image else ""
         notes.append(
-            f"Backend {common.backend!r} takes no start image: it renders a scene, and the product is laid over it."
+            f"Backend {common.backend!r} takes no start image{with_model}: it renders a scene, and the product is laid "
+            "over it."
         )
     if base is not None and base.doubtful >= DOUBTFUL:
         notes.append(

@@ -34,6 +34,13 @@ def _check_character(texts: list[str]) -> None:
         character_from(text)
 
 
+def _check_names(texts: list[str]) -> None:
+    names = [character_from(text).name for text in texts]
+    twice = [name for at, name in enumerate(names) if name.casefold() in {one.casefold() for one in names[:at]}]
+    if twice:
+        raise UsageError(f"Two characters are called {twice[0]!r}; each needs a name of its own.")
+
+
 def _check_age(text: str) -> None:
     age_from(text)
 
@@ -82,12 +89,13 @@ def plan_story(options: StoryOptions, common: Common) -> Plan:
     idea = one_line(options.idea)
     if not idea or len(idea) > IDEA_MAX:
         raise UsageError(f"The idea has {len(idea)} characters; 1 to {IDEA_MAX:,} are right.")
+    _check_names(options.character)
     if not common.gpt:
         _check_offline(options, common, folder)
     reference = _file(options.reference, "reference")
     font = _file(options.font, "font")
     if font is not None:
-        from tirada.output.book.fonts import check_font
+        from tirada.output.book.pdf import check_font
 
         check_font(font)
     title = one_line(options.title)
@@ -197,24 +205,29 @@ def _consistency(
     options: StoryOptions, common: Common, reference: Path | None
 ) -> tuple[bool, dict[str, Any], list[str]]:
     """(is a sheet made, what the requests of pages have for it, what the user should know)."""
-    able = common.capabilities
     source = "@sheet" if reference is None else str(reference)
-    if reference is not None and not (able.references or able.init_image):
-        raise UsageError(f"Backend {common.backend!r} takes no pictures, so --reference has nothing to act on.")
-    if options.from_sheet and not able.init_image:
-        raise UsageError(f"Backend {common.backend!r} starts from no picture; leave out --from-sheet.")
+    # A backend may take pictures, and the model that was asked for not.
+    takes = common.capabilities.references and not common.objection_to({"references": [source]})
+    start = common.starting_from(source, STRENGTH)
+    starts = "init_image" in start and not common.objection_to(start)
+    model = f" with the model {common.model!r}" if common.model else ""
+    if reference is not None and not (takes or starts):
+        raise UsageError(f"Backend {common.backend!r}{model} takes no pictures, so --reference has nothing to act on.")
+    if options.from_sheet and not starts:
+        why = common.objection_to({"init_image": source}) if common.capabilities.init_image else ""
+        raise UsageError(
+            f"Backend {common.backend!r}{model} starts from no picture; leave out --from-sheet. {why}".strip()
+        )
     if options.from_sheet and reference is None and not options.sheet:
         raise UsageError("--from-sheet needs the sheet that --no-sheet leaves out; or name a --reference.")
-    sheet = options.sheet and reference is None and bool(able.references or able.init_image)
+    sheet = options.sheet and reference is None and (takes or starts)
     if not sheet and reference is None:
         return False, {}, []
     if options.from_sheet:
-        return sheet, common.starting_from(source, STRENGTH), []
-    way = {"references": [source]}
-    # A file that the user named is refused where the model takes none; our own sheet is then only compared with.
-    if able.references and (reference is not None or not common.objection_to(way)):
-        return sheet, way, []
-    return sheet, {}, [HINT] if able.init_image else []
+        return sheet, start, []
+    if takes:
+        return sheet, {"references": [source]}, []
+    return sheet, {}, [HINT]
 
 
 def _clip(folder: str | None) -> str:

@@ -55,7 +55,8 @@ def legible(text: str) -> str:
 def title_of(title: str, prompt: str) -> str:
     """What to letter: the title, else the first clause of the prompt."""
     text = legible(title)
-    if text:
+    # Of a title in another script only its comma may be left.
+    if any(char.isalnum() for char in text):
         return text
     clause = legible(prompt[:400])
     for mark in (",", ".", ";", ":"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 import unicodedata
 from dataclasses import dataclass
 from importlib import resources
@@ -38,7 +39,9 @@ class Typeface:
     def settable(self, text: str) -> str:
         """The text without symbols that the font lacks, such as emoji."""
         kept = (char if char in self.known or char == "\n" else STAND_INS.get(char, "") for char in text)
-        return "".join(kept)
+        left = "".join(kept)
+        # Where an emoji stood between a word and its comma, no space is left over.
+        return left if len(left) == len(text) else re.sub(r" +(?=[,.;:!?…]|$)", "", left)
 
 
 def check_font(path: Path) -> None:
@@ -47,7 +50,7 @@ def check_font(path: Path) -> None:
 
     try:
         TTFont(io.BytesIO(path.read_bytes()), fontNumber=0, lazy=True).close()
-    except (TTLibError, OSError) as exc:
+    except (TTLibError, OSError, ImportError) as exc:
         raise UsageError(f"{str(path)!r} is no font: give a .ttf or .otf file.") from exc
 
 

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tirada.errors import UsageError
+from tirada.output.book import fonts
 from tirada.output.book.fonts import CUTS, Cut, Typeface, typeface
 from tirada.output.book.pictures import BAND, Band, calm_band, jpeg, quiet_picture
 
@@ -49,6 +51,24 @@ class UnsettableText(ValueError):
     def __init__(self, letters: Sequence[str]) -> None:
         super().__init__("".join(letters))
         self.letters = letters
+
+
+def check_font(path: Path) -> None:
+    """Raise UsageError for a font that no book can be set in, however good its beginning looks."""
+    from tirada.output.book import Book, Leaf
+
+    fonts.check_font(path)
+    page = Leaf(number=1, text="A book, 12.", picture=None, alt="")
+    trial = Book(
+        title="A", summary="", language="en", pages=[page], cover=None, size=(64, 64), identifier="", font=path
+    )
+    try:
+        render(trial)
+    except UnsettableText:
+        # A font of another script may well have no Latin letters.
+        return
+    except Exception as exc:
+        raise UsageError(f"{str(path)!r} is a broken font, or one of a kind that no book can be set in.") from exc
 
 
 def render(book: Book) -> bytes:
@@ -111,12 +131,14 @@ class _Press:
         text = self._faces[cut].settable(text).strip()
         leading = TITLE_LEADING if cut == "title" else LEADING
         inner = self._w - 2 * (MARGIN + PADDING)
-        points, lines = self._fitted(text, cut, points, leading, inner)
+        # Lines as long as on a square page are easy to follow; a wide page has longer ones only where it must.
+        easy = min(inner, SHORT - 2 * (MARGIN + PADDING))
+        points, lines = self._fitted(text, cut, points, leading, (easy, inner))
         line = points * POINT * leading
         rule = 7.0 if cut == "title" else 0.0
         widest = max((pdf.get_string_width(one) for one in lines), default=0.0)
         centred = cut == "title" or len(text) < LONG
-        width = (min(inner, widest + 0.5) if centred else inner) + 2 * PADDING
+        width = min(inner, widest + 0.5) + 2 * PADDING
         height = len(lines) * line + 2 * PADDING * 0.8 + rule
         x = (self._w - width) / 2
         y = MARGIN if band == "top" else self._h - MARGIN - height
@@ -131,15 +153,20 @@ class _Press:
         if rule:
             self._ornament(self._w / 2, top + len(lines) * line + 4.0)
 
-    def _fitted(self, text: str, cut: Cut, points: float, leading: float, width: float) -> tuple[float, list[str]]:
-        """The largest size, up to ``points``, at which the text stays within its band; and its lines."""
+    def _fitted(
+        self, text: str, cut: Cut, points: float, leading: float, widths: Sequence[float]
+    ) -> tuple[float, list[str]]:
+        """The largest size, up to ``points``, at which the text stays within its band, and its lines, in the first of
+        the ``widths`` that does."""
         room = self._h * BAND - 2 * PADDING
         while True:
             self._pdf.set_font(cut, size=points)
-            # Measured at one size, a word is measured once for all.
-            lines = self._broken(text, cut, width / points)
-            fits = len(lines) * points * POINT * leading <= room
-            if fits or points <= SMALLEST:
+            for width in widths:
+                # Measured at one size, a word is measured once for all.
+                lines = self._broken(text, cut, width / points)
+                if len(lines) * points * POINT * leading <= room:
+                    return points, lines
+            if points <= SMALLEST:
                 return points, lines
             points = max(SMALLEST, points - (2 if cut == "title" else 0.5))
 

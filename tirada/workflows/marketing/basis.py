@@ -93,16 +93,19 @@ def _with_product(
     if able.init_image:
         start = str(keep_image(product.start, output))
         request = common.starting_from(start, AROUND_MASK if able.mask else AROUND_PRODUCT)
-    if able.init_image and able.mask:
+        # The backend takes start images, but perhaps not the model that was asked for.
+        if "init_image" not in request or common.objection_to(request):
+            request = {}
+    if request and able.mask:
         request["mask"] = str(keep_image(product.mask, output))
-    used = "product kept; " + ("the rest painted anew around it" if able.mask and able.init_image else "")
-    if not (able.init_image and able.mask):
-        used += "image-to-image, then laid over" if able.init_image else "laid over a scene rendered without it"
+    used = "product kept; " + ("the rest painted anew around it" if "mask" in request else "")
+    if "mask" not in request:
+        used += "image-to-image, then laid over" if request else "laid over a scene rendered without it"
     return BaseImage(
         size=size,
         request=request,
         product=str(keep_image(product.image, output)),
-        backdrop=not able.init_image,
+        backdrop=not request,
         doubtful=product.doubtful,
         share=max(base.width * product.scale / size[0], base.height * product.scale / size[1]),
         facts={**facts, "used": used, "cut_by": product.by, "scale": f"{product.scale:.4g}"},

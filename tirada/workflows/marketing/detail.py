@@ -85,6 +85,17 @@ _STYLE = re.compile(
     r"muted colou?rs|vivid colou?rs|hdr|matte|high[- ]fashion|glossy magazine)\b",
     re.IGNORECASE,
 )
+#: People are the subject where they are what is named, and not whom it is for.
+_PEOPLE = re.compile(
+    r"\b(?:people|persons?|m[ae]n|wom[ae]n|child|children|kids?|girls?|boys?|baby|babies|toddlers?|couples?|family|"
+    r"families|friends|teams?|mothers?|fathers?|parents?|nurses?|doctors?|dentists?|patients?|teachers?|students?|"
+    r"pupils?|customers?|clients?|chefs?|cooks?|bakers?|waiters?|waitress(?:es)?|baristas?|drivers?|mechanics?|workers?|"
+    r"engineers?|farmers?|gardeners?|travell?ers?|tourists?|athletes?|runners?|dancers?|musicians?|artists?|designers?|"
+    r"entrepreneurs?|managers?|employees?|colleagues|agents?|advisers?|advisors?|scientists?|pilots?|grand(?:ma|pa|mother|"
+    r"father|parents))\b(?=\s*(?:$|[,.;!]|(?:and|who|in|on|at|beside|behind|near|under|from|as)\b|\w+ing\b))",
+    re.IGNORECASE,
+)
+_FOR_WHOM = re.compile(r"\b(?:for|with|by)\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*")
 
 
@@ -97,6 +108,8 @@ class Detail:
     facets: frozenset[str]
     #: How it says where, word for word; empty where it does not.
     setting: str = ""
+    #: Its subject is somebody, and no thing.
+    people: bool = False
 
     @property
     def detailed(self) -> bool:
@@ -127,4 +140,5 @@ def look_at(prompt: str) -> Detail:
     facets = {name for name, pattern in found.items() if pattern.search(prompt)}
     if place or _ELSEWHERE.search(prompt):
         facets.add("setting")
-    return Detail(len(content_words(prompt)), frozenset(facets), place[0] if place else "")
+    people = bool(_PEOPLE.search(_FOR_WHOM.split(prompt)[0].strip()))
+    return Detail(len(content_words(prompt)), frozenset(facets), place[0] if place else "", people)

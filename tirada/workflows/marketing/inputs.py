@@ -51,14 +51,15 @@ def take_in(source: str, output: Path) -> Path:
 def read_file(path: Path) -> Picture:
     """The picture of a file, not decoded yet; raises UsageError where there is none."""
     try:
-        # Told by its size alone where it is too large, instead of being read first.
-        if path.stat().st_size > pictures.BYTES_MAX:
-            raise UsageError(f"{str(path)!r} is larger than {pictures.BYTES_MAX // 1024**2} MB, which is the limit.")
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            # What a file says of its size need not be true: a device has none, and no end.
+            data = file.read(pictures.BYTES_MAX + 1)
     except FileNotFoundError:
         raise UsageError(f"There is no file {str(path)!r}.") from None
     except OSError as exc:
         raise UsageError(f"{str(path)!r} cannot be read: {reason(exc)}.") from None
+    if len(data) > pictures.BYTES_MAX:
+        raise UsageError(f"{str(path)!r} is larger than {pictures.BYTES_MAX // 1024**2} MB, which is the limit.")
     return pictures.look(data, repr(str(path)))
 
 

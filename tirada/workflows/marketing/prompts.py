@@ -13,6 +13,7 @@ the lists have hands left.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import lcm
@@ -66,6 +67,13 @@ UNLETTERED = ("text", "lettering", "watermark")
 _HANDS = (("setting", "settings", ""), ("props", "props", "with "), ("light", "lights", "lit by "))
 _MORE_HANDS = (("view", "views", ""), ("palette", "palettes", ""))
 _SAID_BY = {"setting": "setting", "light": "light", "view": "camera", "palette": "style"}
+#: Places that are for things: nobody stands on a shelf.
+_FOR_THINGS = re.compile(
+    r"^(?:on .*\b(?:tray|shelf|table|slab|block|plinth|surface|board|blotter|hook|cubes|counter|desk|sill|island|arm)\b"
+    r"|on (?:a|an|the) .*\b(?:backdrop|cloth|stone|glass|felt|cork|rack|scales)\b|in the palm\b|.*\b(?:drawer|box)\b)"
+)
+#: Places that say at what time of day it is, beside those with a light of their own.
+_TIMED = re.compile(r"\b(?:morning|evening|night|sunny|skylight|light-filled)\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,15 +147,29 @@ def dealt(wish: Wish, industry: Industry, style: Style | None, seed: int) -> lis
     """The variants of a sparse prompt, from the industry's lists."""
     found = detail.look_at(wish.prompt)
     left_out = {name for name, facet in _SAID_BY.items() if facet in found.facets and not wish.backdrop}
-    lists = [(name, getattr(industry, key)) for name, key, _ in (*_HANDS, *_MORE_HANDS) if name not in left_out]
+    entries = {"settings": _settings(industry, people=found.people and not wish.backdrop)}
+    lists = [
+        (name, entries.get(key) or getattr(industry, key))
+        for name, key, _ in (*_HANDS, *_MORE_HANDS)
+        if name not in left_out
+    ]
     hands = deal([*lists, ("do", industry.do)], wish.variants, seed)
     return [_scene(wish, hand, found, industry, style) for hand in hands]
+
+
+def _settings(industry: Industry, *, people: bool) -> Sequence[str]:
+    """Where it can be; for people nothing that only holds a thing, as long as something is left."""
+    fitting = [one for one in industry.settings if not _FOR_THINGS.search(one)] if people else []
+    return fitting or industry.settings
 
 
 def _scene(wish: Wish, hand: dict[str, str], found: Detail, industry: Industry, style: Style | None) -> Scene:
     if wish.backdrop and found.setting:
         hand = {**hand, "setting": found.setting}
     where = hand.get("setting", "")
+    if "light" in detail.look_at(where).facets or _TIMED.search(where):
+        # A second light would be another one than that of the place.
+        hand = {name: text for name, text in hand.items() if name != "light"}
     opening = "An empty scene for a product photograph" if wish.backdrop else wish.prompt.rstrip(" .,;:")
     parts = [f"{opening} {where}".rstrip()]
     parts += [before + hand[name] for name, _, before in _HANDS[1:] if name in hand]

@@ -80,20 +80,27 @@ class Binder:
         """Write everything into the folder."""
         from tirada.output.book import epub, html, pdf
 
-        book, notes = self.book(folder), []
-        try:
-            write_bytes(folder / PDF, pdf.render(book))
-        except pdf.UnsettableText as exc:
+        book, notes = self.book(folder), self.left_out()
+        if notes:
             (folder / PDF).unlink(missing_ok=True)
-            notes.append(
-                f"{PDF} was left out: the typeface has no letters for {' '.join(exc.letters)}. With --font FILE the"
-                " book is set in one that has; the page to turn and the EPUB use the reader's own."
-            )
+        else:
+            write_bytes(folder / PDF, pdf.render(book))
         write_bytes(folder / EPUB, epub.render(book))
         write_text(folder / HTML, html.render(book))
         record = {**self.record(), "consistency": self._figures(figures, made)}
         write_text(folder / JSON, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
         write_text(folder / REPORT, self._report(figures, made, notes))
+
+    def left_out(self) -> list[str]:
+        """Which file there cannot be, and why."""
+        from tirada.output.book.fonts import typeface
+
+        book = self.book(Path())
+        missing = sorted(typeface("text", book.letters, book.font).missing)[:8]
+        return [
+            f"{PDF} was left out: the typeface has no letters for {' '.join(missing)}. With --font FILE the book is set"
+            " in one that has; the page to turn and the EPUB use the reader's own."
+        ] * bool(missing)
 
     def _figures(self, figures: Figures, made: Sequence[Made]) -> list[float | None]:
         anchor = figures.anchor(made)
@@ -102,7 +109,8 @@ class Binder:
 
     def _report(self, figures: Figures, made: Sequence[Made], notes: Sequence[str]) -> str:
         anchor = figures.anchor(made)
-        missing = [choice for choice in self._choices.values() if not choice.chosen.done]
+        unseen = {leaf.number for leaf in self.book(Path()).leaves if leaf.picture is None}
+        missing = [choice for number, choice in self._choices.items() if number in unseen]
         compared = f"`{anchor.name}`" if anchor is not None else "nothing: there is no picture to compare with"
         lines = [
             f"# {_cell(self._concept.title)}",
@@ -117,11 +125,16 @@ class Binder:
             values = [found.figure, found.colour, found.layout, found.clip] if found is not None else [None] * 4
             cells = [f"{value:.2f}" if value is not None else "" for value in values]
             picture = _name(choice) or f"missing: {choice.chosen.error or choice.chosen.state}"
+            if number in unseen and choice.chosen.done:
+                picture = f"missing: {picture} is gone, or no picture any more"
             where = str(number) if number else "cover"
             lines.append(f"| {where} | {_cell(picture)} | {' | '.join(cells)} | {len(choice.images)} |")
         if missing:
             stand = "stands" if len(missing) == 1 else "stand"
-            lines += ["", f"{counted(len(missing), 'picture')} could not be made; a quiet one {stand} in the book."]
+            lines += [
+                "",
+                f"{counted(len(missing), 'picture')} could not be made or read; a quiet one {stand} in the book.",
+            ]
         for note in notes:
             lines += ["", note]
         return "\n".join(lines) + "\n"
@@ -130,8 +143,18 @@ class Binder:
 def _leaf(choice: Choice) -> Leaf:
     facts = choice.chosen.item.facts
     picture = choice.chosen.file
-    there = picture if picture is not None and picture.is_file() else None
+    there = picture if picture is not None and _is_picture(picture) else None
     return Leaf(number=choice.number, text=clean(facts.get("text", "")), picture=there, alt=facts.get("picture", ""))
+
+
+def _is_picture(path: Path) -> bool:
+    """Can the file be shown? It may have been moved away or spoiled since it was made."""
+    from tirada.output.book.pictures import jpeg
+
+    try:
+        return bool(jpeg(path))
+    except (OSError, SyntaxError, ValueError):
+        return False
 
 
 def _name(choice: Choice) -> str | None:

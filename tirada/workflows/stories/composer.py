@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tirada.workflows.stories.idea import Idea, head, infinitive, is_person, read, without_article
+from tirada.workflows.stories.idea import Idea, infinitive, read
+from tirada.workflows.stories.somebody import (
+    NUMBERS,
+    head,
+    indefinite,
+    is_person,
+    is_several,
+    singular,
+    without_article,
+)
 from tirada.workflows.stories.text import NAME_MAX, Character, Page, Story, words_per_page
 
 #: The most pages there is something to say for.
@@ -61,7 +70,7 @@ def compose(order: Order, folder: Path) -> Story:
     dice = random.Random(f"{order.seed}\n{order.idea}")
     idea = read(order.idea, lore)
     cast = _cast(order, idea, lore, dice)
-    arc = _load(folder / ("friendship.toml" if idea.friend else "quest.toml"))
+    arc = _load(folder / ("friendship.toml" if idea.friend and not idea.along else "quest.toml"))
     pages = _pages(order.pages, arc, _load(folder / "episodes.toml")["episodes"], dice)
     _, most = words_per_page(order.age)
     whole = order.pages == 1
@@ -89,15 +98,15 @@ def _load(path: Path) -> dict[str, Any]:
 def _cast(order: Order, idea: Idea, lore: Mapping[str, Any], dice: random.Random) -> _Cast:
     given = list(order.characters)
     friend_phrase = idea.friend or dice.choice(lore["creatures"]["companions"])
-    hero, hero_is = _somebody(idea.hero, given[:1], lore, dice, lore["names"], pronoun=idea.pronoun)
     pool = dict.fromkeys(("she", "he"), lore["names"]["friends"])
-    friend, friend_is = _somebody(friend_phrase, given[1:2], lore, dice, pool, taken=frozenset({hero.name}))
+    hero, hero_is = _somebody(_Part(idea.hero, idea.name, idea.pronoun), given[:1], lore, dice, lore["names"])
+    friend, friend_is = _somebody(_Part(friend_phrase, idea.friend_name), given[1:2], lore, dice, pool, other=hero)
     place = _place(order, idea, lore)
     slots = {
         "hero": hero.name,
-        "hero_np": "a child" if idea.named else _indefinite(idea.hero),
+        "hero_np": indefinite(idea.hero),
         "friend": friend.name,
-        "friend_np": _indefinite(friend_phrase),
+        "friend_np": indefinite(friend_phrase),
         "the_friend": f"the {_short(friend_phrase)}",
         "deed": idea.deed or _infinitive_of(dice.choice(lore["wishes"]["deeds"])),
         **_pronouns(("he", "him", "his", "himself"), hero_is),
@@ -113,24 +122,42 @@ def _pronouns(slots: Sequence[str], gender: str) -> dict[str, str]:
     return {**forms, slots[0].capitalize(): forms[slots[0]].capitalize()}
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Who somebody is, with what the idea says of name and pronoun."""
+
+    phrase: str
+    name: str = ""
+    pronoun: str = ""
+
+
 def _somebody(
-    phrase: str,
+    part: _Part,
     given: Sequence[Character],
     lore: Mapping[str, Any],
     dice: random.Random,
     names: Mapping[str, Sequence[str]],
-    *,
-    taken: frozenset[str] = frozenset(),
-    pronoun: str = "",
+    other: Character | None = None,
 ) -> tuple[Character, str]:
-    """A character with a name and a look, and the pronoun that goes with it."""
+    """A character with a name and a look, neither that of the other one, and the pronoun that goes with it."""
+    each = singular(part.phrase, lore)
+    several = is_several(part.phrase)
     if given:
-        return given[0], pronoun or _gender(f"{phrase} {given[0].look}", lore) or "they"
-    gender = pronoun or _gender(phrase, lore) or dice.choice(("she", "he"))
-    free = [one for one in names["she" if gender == "they" else gender] if one not in taken]
-    named = phrase[:1].isupper()
-    name = phrase if named else " and ".join(dice.sample(free, 2 if phrase.startswith("two ") else 1))
-    return Character(name[:NAME_MAX], _look("a child" if named else phrase, lore, dice)), gender
+        own = given[0].look
+        return given[0], "they" if several else part.pronoun or _gender(f"{each} {own}", lore) or "they"
+    gender = part.pronoun or _gender(each, lore) or ("they" if part.name else dice.choice(("she", "he")))
+    named = _gender(each, lore) or (gender if gender in names else dice.choice(("she", "he")))
+    free = [one for one in names[named] if other is None or one not in other.name]
+    count = NUMBERS.index(part.phrase.split()[0]) + 2 if several else 1
+    name = part.name[:NAME_MAX] or _listed(dice.sample(free, count))
+    return Character(name, _look(part.phrase, lore, dice, "" if other is None else other.look)), (
+        "they" if several else gender
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``Tove, Dorte and Suri``."""
+    return " and ".join([part for part in (", ".join(names[:-1]), names[-1]) if part])
 
 
 def _gender(text: str, lore: Mapping[str, Any]) -> str:
@@ -138,21 +165,17 @@ def _gender(text: str, lore: Mapping[str, Any]) -> str:
     return next((kind for kind in ("she", "he") if words & {kind, *lore["people"][kind]}), "")
 
 
-def _look(phrase: str, lore: Mapping[str, Any], dice: random.Random) -> str:
-    body = _indefinite(phrase)
-    if is_person(phrase, lore):
-        joint = "," if " with " in body else " with"
-        return f"{body}{joint} {dice.choice(lore['people']['hair'])}, wearing {dice.choice(lore['people']['clothes'])}"
+def _look(phrase: str, lore: Mapping[str, Any], dice: random.Random, other: str) -> str:
+    """What somebody looks like; nothing about them is in the look of the other one."""
+
+    def one_of(choices: Sequence[str]) -> str:
+        return dice.choice([choice for choice in choices if choice not in other])
+
+    body, people, creatures = indefinite(phrase), lore["people"], lore["creatures"]
     joint = "," if " with " in body else " with"
-    return f"{body}{joint} {dice.choice(lore['creatures']['eyes'])} and {dice.choice(lore['creatures']['marks'])}"
-
-
-def _indefinite(phrase: str) -> str:
-    """With an article: ``the fox`` -> a fox; ``fox`` -> a fox."""
-    bare = without_article(phrase)
-    if bare == phrase or phrase.casefold().startswith("the "):
-        return f"{'an' if bare[:1].casefold() in 'aeiou' else 'a'} {bare}"
-    return phrase
+    if is_person(phrase, lore):
+        return f"{body}{joint} {one_of(people['hair'])}, wearing {one_of(people['clothes'])}"
+    return f"{body}{joint} {one_of(creatures['eyes'])} and {one_of(creatures['marks'])}"
 
 
 def _infinitive_of(deed: str) -> str:
@@ -192,11 +215,14 @@ def _home(hero: str, lore: Mapping[str, Any]) -> str:
 def _title(said: str, idea: Idea, cast: _Cast) -> str:
     if not idea.deed and not idea.friend and any(char.isalpha() for char in said) and len(said) <= TITLE_MAX // 2:
         return _capitals(said.strip(" .!?"))
-    hero = cast.hero.name if idea.named else f"the {_short(idea.hero)}"
-    if idea.friend:
-        title = f"{hero} and the {_short(idea.friend)}"
-    elif idea.deed and not idea.named:
-        title = f"{hero} who wanted to {idea.deed}"
+    hero = idea.name or f"the {_short(idea.hero)}"
+    friend = idea.friend_name or (f"the {_short(idea.friend)}" if idea.friend else "")
+    if friend and not (idea.along and idea.deed):
+        title = f"{hero} and {friend}"
+    elif idea.deed:
+        who = f"{hero} and {friend}" if friend else hero
+        wish = "who wanted" if not idea.name else "want" if friend else "wants"
+        title = f"{who} {wish} to {idea.deed}"
     else:
         title = f"{hero} and {cast.friend.name}"
     if len(title) > TITLE_MAX:

@@ -183,6 +183,10 @@ class StoryJob(Job):
         """Bind the book."""
         self._binder(concept, made).bind(folder, self._figures, made)
 
+    def remarks(self, concept: Concept, made: Sequence[Made]) -> Sequence[str]:
+        """Which file there is not, and how there would be one."""
+        return self._binder(concept, made).left_out()
+
     def summary(self, folder: Path, concept: Concept, made: Sequence[Made], seconds: float) -> Mapping[str, Any]:
         """The story, and where the files are."""
         files = [folder / name for name in ("book.pdf", "book.epub", "book.html", "story.json", "report.md")]

@@ -18,6 +18,8 @@ from tirada.workflows.stories.text import one_line, page_prompt
 
 #: Seeds of takes are that far apart, and from those of all tries.
 STRIDE = 100_003
+#: Characters of a scene; what a text model writes has less than half of it.
+SCENE_MAX = 2000
 
 
 def another_take(plan: Plan, concept: Concept, made: Sequence[Made], page: str, scene: str, folder: Path) -> Item:
@@ -35,6 +37,8 @@ def another_take(plan: Plan, concept: Concept, made: Sequence[Made], page: str, 
         raise UsageError(f"The book has no page {page!r}: name one of 1 to {last}{also}.")
     if found := wordlist.flagged(scene, folder):
         raise TiradaError(f"That is nothing for this book; flagged as: {', '.join(found)} (a word list says so).")
+    if len(scene) > SCENE_MAX:
+        raise UsageError(f"The prompt has {len(scene):,} characters; at most {SCENE_MAX:,} are right.")
     images = pages[number]
     latest = images[-1].item
     picture = one_line(scene) or latest.facts["picture"]

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tirada.output.text import uncontrolled
+
 #: How the parts of a card are told apart; see ``card``.
 SETTING, CHARACTERS = "Setting: ", "Characters:"
 #: What is said at the end of every prompt: text models of images love to write.
@@ -57,7 +59,7 @@ class Story:
 
 def character_from(text: str) -> Character:
     """``Mira: a girl in a red coat`` as a character; raises ValueError saying what is missing."""
-    name, colon, look = (" ".join(part.split()) for part in text.partition(":"))
+    name, colon, look = (one_line(part) for part in text.partition(":"))
     if not (name and colon and look):
         raise ValueError(f'{text!r} is no character: write "Name: how they look".')
     if len(name) > NAME_MAX or len(look) > LOOK_MAX:
@@ -102,8 +104,8 @@ def _sentences(rest: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Every run of white space as one space, and nothing that would begin a line of the card."""
-    return " ".join(text.split())
+    """Every run of white space as one space, and nothing that would begin a line of the card, or be obeyed."""
+    return " ".join(uncontrolled(text).split())
 
 
 def words_per_page(age: tuple[int, int]) -> tuple[int, int]:
@@ -137,7 +139,7 @@ def story_from(data: Any, given: Sequence[Character], setting: str, model: str) 
         characters=(*given, *(one for one in others if one.name.casefold() not in names)),
         setting=setting or one_line(data.setting).rstrip("."),
         cover=one_line(data.cover),
-        pages=tuple(Page(page.text.strip(), one_line(page.picture)) for page in data.pages),
+        pages=tuple(Page(uncontrolled(page.text).strip(), one_line(page.picture)) for page in data.pages),
         writer="gpt",
         model=model,
     )
