@@ -278,6 +278,9 @@ class LocalModel(Protocol):
     def warm_up(self, request: ImageRequest, images: int) -> None:
         """Load the model for requests like this one; so many images are to come. Raises ModelError."""
 
+    def make_room(self) -> None:
+        """Let go of the model, as another backend needs the memory; the next image loads it again."""
+
     def diagnosis(self) -> list[str]:
         """Lines for ``doctor``."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 pytest.importorskip("diffusers")
 
+from models.backends.diffusion import DiffusionBackend
 from tests.checkpoints import checkpoint, lora
 from tests.cli_tools import Tirada, info_of
 
@@ -33,3 +35,25 @@ def test_flux_refines_what_stable_diffusion_made(tirada: Tirada) -> None:
     assert [one["sha256"] for one in info_of(again.folders[0])["images"]] == [
         one["sha256"] for one in info_of(folder)["images"]
     ]
+
+
+def test_two_local_models_are_never_in_memory_together(tirada: Tirada, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: dict[DiffusionBackend, str] = {}
+    together: list[int] = []
+    load, shut = DiffusionBackend._load, DiffusionBackend._shut
+
+    def loading(self: DiffusionBackend, *given: Any) -> Any:
+        loaded[self] = self.name
+        together.append(len(loaded))
+        return load(self, *given)
+
+    def shutting(self: DiffusionBackend, **how: Any) -> None:
+        loaded.pop(self, None)
+        shut(self, **how)
+
+    monkeypatch.setattr(DiffusionBackend, "_load", loading)
+    monkeypatch.setattr(DiffusionBackend, "_shut", shutting)
+    made = ("--stable-diffusion", "--model", checkpoint("sdxl"), "--steps", "2", "--size", "64x64")
+    done = tirada("avatar", *made, "--refine", "flux", "--refine-model", checkpoint("flux"))
+    assert done.code == 0, done.err
+    assert together == [1, 1]

@@ -174,3 +174,22 @@ def test_what_services_do_not_tell_keeps_nobody_from_reading_the_rest(
     said = {"scheduler": sampler.name, "seed": sampler.parameters.get("seed"), "steps": sampler.parameters.get("steps")}
     for name, value in said.items():
         assert value == ("unknown" if told[name] is None else str(told[name])) or told[name] is value is None
+
+
+@pytest.mark.parametrize("embed", ["auto", "always", "never"])
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_what_was_signed_is_kept_byte_for_byte_beside_what_was_edited(fmt: ImageFormat, embed: Embed) -> None:
+    data = SIGNED[fmt](picture())
+    generated = GeneratedImage(image=data, width=64, height=48)
+
+    def edited(touch: Any) -> Prepared:
+        return prepare(generated, width=64, height=48, fmt=fmt, metadata=PLAIN, embed=embed, touch=touch)
+
+    changed = edited(lambda seen: seen.point(lambda value: value // 2))
+    assert changed.untouched == data
+    assert changed.signed and changed.note is not None and "lost in editing" in changed.note
+    assert not containers.is_signed(changed.data, fmt)
+    assert (changed.sidecar is None) == (embed != "never")
+    # A look that changes nothing costs no signature.
+    looked = edited(lambda seen: seen)
+    assert looked.untouched is None and (looked.data == data) == (embed != "always")

@@ -293,6 +293,10 @@ class DiffusionBackend:
     def interrupt(self) -> None:
         self._watch.interrupt()
 
+    def make_room(self) -> None:
+        with self._rendering:
+            self._shut(collect=True)
+
     def close(self) -> None:
         """Let go of the model; who is still rendering, or loading, is waited for a moment only."""
         if self._rendering.acquire(timeout=PATIENCE):

@@ -120,7 +120,7 @@ class Endpoint:
     def ask(self, messages: list[Message], concepts: int, *, roomier: int = 0, parts: dict[str, Any] = PARTS) -> Answer:
         """Ask for concepts; ``parts`` are theirs, as a JSON schema calls its properties. See ``ask_for``."""
         room = MOST_OUTPUT * concepts
-        return self.ask_for(messages, name="concepts", schema=schema_of(parts), room=room, roomier=roomier)
+        return self.ask_for(messages, name="concepts", schema=_concepts_of(parts), room=room, roomier=roomier)
 
     def ask_for(
         self, messages: list[Message], *, name: str, schema: dict[str, Any], room: int, roomier: int = 0
@@ -266,7 +266,7 @@ class Endpoint:
         return self._row.cost(usage)
 
 
-def schema_of(parts: dict[str, Any]) -> dict[str, Any]:
+def _concepts_of(parts: dict[str, Any]) -> dict[str, Any]:
     """The JSON schema of an answer: concepts of these parts.
 
     Without minItems and maxItems: not every strict mode knows them (Azure's does not), and one schema for every number

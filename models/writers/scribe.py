@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
 T = TypeVar("T", bound="BaseModel")
-#: Tokens an answer may have, unless it is cut off: then twice as many, each time.
+#: Tokens an answer may have at least, unless it is cut off: then twice as many, each time.
 ROOM = 8000
 #: Faults of one answer that are named.
 FAULTS_NAMED = 8
@@ -43,14 +43,18 @@ class GptScribe:
         memory: Memory,
         timeout: float = 120,
         attempts: int = ATTEMPTS,
+        expected: int = 0,
     ) -> None:
-        """``timeout`` is in seconds; ``attempts`` is how often a question is asked in all.
+        """``timeout`` is in seconds; ``attempts`` is how often a question is asked in all; ``expected`` is how many
+        tokens the longest answer is likely to have.
 
         Raises SetupError for a key or a base URL that cannot be used, UnsupportedRequest for a model that OpenAI does
         not have.
         """
         self.model, row = resolve_model(model, catalog, base_url)
         self._attempts = max(1, attempts)
+        # What is cut off is paid for, and asked for once more: rather too much room than too little.
+        self._room = max(ROOM, 2 * expected)
         self._endpoint = Endpoint(
             key=key,
             base_url=base_url,
@@ -81,7 +85,7 @@ class GptScribe:
         ]
         messages, roomier, wrong = opening, 0, ""
         for _ in range(self._attempts):
-            answer = self._endpoint.ask_for(messages, name="answer", schema=schema, room=ROOM, roomier=roomier)
+            answer = self._endpoint.ask_for(messages, name="answer", schema=schema, room=self._room, roomier=roomier)
             self._raise_refusal(answer)
             try:
                 return _read(answer.text, shape)

@@ -17,7 +17,7 @@ from tirada.cli.report import cost_line, tell, tell_dry_run, usd_facts
 from tirada.cli.setup import Estimate, Setup
 from tirada.cli.status import ExitStatus
 from tirada.engine.plan import Plan
-from tirada.errors import StillGoing, TiradaError
+from tirada.errors import StillGoing, TiradaError, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -60,9 +60,10 @@ def take_up(setup: Setup, store: Store, row: RowMapping, wishes: Wishes) -> Outc
     missing = _missing(setup, store, row["id"], wishes)
     to_write = plan.concepts - missing.concepts_there
     images = missing.images + to_write * plan.images
-    estimate = setup.estimate_missing(plan, images, to_write)
+    tries = 0 if to_write else _tries_left(store, row["id"], plan, images)
+    estimate = setup.estimate_missing(plan, images + tries, to_write)
     if wishes.dry_run:
-        facts = _facts(setup, row["id"], plan, missing, to_write, estimate, wishes)
+        facts = _facts(setup, row["id"], plan, missing, to_write, tries, estimate, wishes)
         if not wishes.as_json:
             tell_dry_run(facts)
         return ExitStatus.DONE, {"dry_run": True, **facts}
@@ -83,11 +84,14 @@ def take_up(setup: Setup, store: Store, row: RowMapping, wishes: Wishes) -> Outc
         skip_in_doubt=wishes.skip_in_doubt,
         retry_failed=wishes.retry,
     )
-    if changed and parts.backend is not None:
-        run.move_to(parts.backend.name, str(plan.request["model"]))
-    elif wishes.budget is not None or wishes.on_refusal is not None:
-        store.keep_plan(row["id"], plan.to_json())
-    report = see_through(setup, run, resumed=True)
+
+    def keep_changes() -> None:
+        if changed and parts.backend is not None:
+            run.move_to(parts.backend.name, str(plan.request["model"]))
+        elif wishes.budget is not None or wishes.on_refusal is not None:
+            store.keep_plan(row["id"], plan.to_json())
+
+    report = see_through(setup, run, resumed=True, first=keep_changes)
     if not wishes.as_json:
         tell(report, setup, listener, quiet=wishes.quiet)
     return report.exit_code, report.to_json()
@@ -96,6 +100,11 @@ def take_up(setup: Setup, store: Store, row: RowMapping, wishes: Wishes) -> Outc
 def _plan(setup: Setup, row: RowMapping, wishes: Wishes, *, changed: bool) -> Plan:
     """The plan as it is to go on, checked against its writer and backend."""
     plan = Plan.from_json(row["plan"])
+    if plan.steps and wishes.on_refusal == "rewrite":
+        raise UsageError(
+            f"--on-refusal rewrite puts a whole idea into other words; each image of {plan.workflow} has its own. "
+            "Retry it as it is, or with another backend or --model."
+        )
     if wishes.budget is not None:
         plan = replace(plan, budget=str(wishes.budget))
     if wishes.on_refusal is not None:
@@ -138,14 +147,29 @@ def _missing(setup: Setup, store: Store, run_id: str, wishes: Wishes) -> Missing
     )
 
 
+def _tries_left(store: Store, run_id: str, plan: Plan, images: int) -> int:
+    """Images that a job may yet ask for beside those that are missing: as in a dry run, the most there can be."""
+    if not plan.steps or not images:
+        return 0
+    return max(0, plan.images - sum(store.run_figures(run_id).values()))
+
+
 def _facts(
-    setup: Setup, run_id: str, plan: Plan, missing: Missing, to_write: int, estimate: Estimate, wishes: Wishes
+    setup: Setup,
+    run_id: str,
+    plan: Plan,
+    missing: Missing,
+    to_write: int,
+    tries: int,
+    estimate: Estimate,
+    wishes: Wishes,
 ) -> dict[str, Any]:
     """What a dry run says of a run that would be taken up again."""
     facts: dict[str, Any] = {"run": run_id, "prompts": to_write}
     if setup.backend is not None:
         facts |= {
             "images": missing.images + to_write * plan.images,
+            "tries_besides": f"up to {tries}" if tries else "",
             "in_doubt": missing.in_doubt,
             "in_doubt_are": ("left" if wishes.skip_in_doubt else "asked for again") if missing.in_doubt else "",
             "paid_already": missing.paid,
@@ -154,6 +178,13 @@ def _facts(
             "on_refusal": plan.on_refusal,
         }
     return {**facts, "writer": setup.texts.label(plan), "budget_usd": plan.budget, **usd_facts(estimate)}
+
+
+def tell_nothing(said: str, *, as_json: bool, run_id: str | None = None) -> None:
+    """There is nothing to go on with: a line for people, and what ``--json`` prints then."""
+    console.note(said)
+    if as_json:
+        console.result_json({"run_id": run_id, "note": said})
 
 
 def take_up_all(setup: Setup, store: Store, ids: Sequence[str], wishes: Wishes) -> Outcome:

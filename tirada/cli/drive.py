@@ -9,7 +9,7 @@ import contextlib
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -82,13 +82,20 @@ def drive(
         store.close()
 
 
-def see_through(setup: Setup, run: Run, ready: Sequence[ReadyConcept] = (), *, resumed: bool = False) -> Report:
-    """Execute a run with Ctrl-C in hand."""
+def see_through(
+    setup: Setup,
+    run: Run,
+    ready: Sequence[ReadyConcept] = (),
+    *,
+    resumed: bool = False,
+    first: Callable[[], None] | None = None,
+) -> Report:
+    """Execute a run with Ctrl-C in hand; see ``Run.execute``."""
     parts = run.state.parts
     listener: Any = run.state.listener
     try:
         with _interruptible(run), listener:
-            report = run.execute(ready, resumed=resumed)
+            report = run.execute(ready, resumed=resumed, first=first)
     except Interrupted:
         from tirada.engine.watching import stop_server
 

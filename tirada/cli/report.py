@@ -38,10 +38,10 @@ def tell(report: Report, setup: Setup, said: Silent, *, quiet: bool) -> None:
             console.error(f"{what}: {failure['error']}: {failure['message']}")
     if not quiet:
         console.note(_summary(report))
-    # A job can have all its images and no files yet that go with them.
-    if report.missing > 0 or report.in_doubt or report.status == "stopped":
-        # With the same budget it would stop at once again.
-        more = " --budget USD" if report.exit_code == ExitStatus.BUDGET and "budget" in report.message else ""
+    # A job has something left to do where all of its images are there, too.
+    if report.missing > 0 or report.in_doubt or report.status in ("stopped", "interrupted"):
+        # With the same budget it would stop at once again; that of the month is no option.
+        more = " --budget USD" if report.exit_code == ExitStatus.BUDGET and "for this run" in report.message else ""
         console.note(f"{how_to_go_on(setup, report.run_id)}{more}")
 
 

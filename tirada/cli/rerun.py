@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +17,7 @@ from tirada.cli.options import (
     JsonOption,
     OutputOption,
     QuietOption,
+    UserOption,
     YesOption,
     chosen_backend,
     leave,
@@ -24,7 +27,7 @@ from tirada.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from tirada.engine.job import Item
-    from tirada.output.info import Info
+    from tirada.output.info import Info, JobEntry, MissingEntry
 
 
 @with_backend_flags
@@ -34,6 +37,7 @@ def command(
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME", help="Another model.", show_default="the same")
     ] = None,
+    user: UserOption = None,
     budget: BudgetOption = None,
     yes: YesOption = False,
     output: OutputOption = None,
@@ -74,6 +78,8 @@ def command(
         options=info.options if same else {},
         request=_request(info) if same else {},
         format=info.format,
+        embed=info.embed,
+        user=info.user if user is None else user,
         budget=budget,
     )
     concept = Concept(
@@ -91,19 +97,36 @@ def command(
     if info.job is None:
         plan, ready = plan_rerun(options, again, path)
     else:
-        again = replace(again, items=_items(info))
+        again = replace(again, items=_items(info, info.job.missing, file))
+        _check_record(info, info.job, again.items, setup.data, file)
         job: dict[str, Any] = {"workflow": info.workflow, "job": info.job.settings, "steps": info.job.steps}
         plan, ready = plan_job_rerun(options, again, path, **job)
     setup.check(plan, ready)
     leave(drive(setup, plan, ready, dry_run=dry_run, yes=yes, as_json=json, quiet=quiet))
 
 
-def _items(info: Info) -> tuple[Item, ...]:
-    """The images of a job as they were asked for; those that were not made are not known any more."""
+def _items(info: Info, missing: Sequence[MissingEntry], file: Path) -> tuple[Item, ...]:
+    """The images of a job as they were asked for, those that came to nothing too, in their order."""
     from tirada.engine.job import Item
 
-    return tuple(
-        Item(
+    if len(info.images) + len(missing) != info.quantity:
+        raise UsageError(f"{str(file)!r} does not say how each of its {info.quantity} images is to be made.")
+    found = {
+        one.index: Item(
+            name=one.name,
+            title=one.title,
+            prompt=one.prompt,
+            step=one.step,
+            kind=one.kind,
+            seed=one.seed,
+            request=one.settings,
+            facts=one.facts,
+        )
+        for one in missing
+    }
+    places = (place for place in range(1, info.quantity + 1) if place not in found)
+    for place, image in zip(places, info.images, strict=True):
+        found[place] = Item(
             name=Path(image.file).stem,
             title=image.title or info.title,
             prompt=image.prompt or info.prompt,
@@ -113,8 +136,31 @@ def _items(info: Info) -> tuple[Item, ...]:
             request=image.settings,
             facts=image.facts,
         )
-        for image in info.images
-    )
+    return tuple(found[place] for place in sorted(found))
+
+
+def _check_record(info: Info, job: JobEntry, items: Sequence[Item], data: Path, file: Path) -> None:
+    """Raise UsageError for what only a hand at the record can have written."""
+    from tirada.engine.job import NAME
+    from tirada.engine.plan import Plan, request_from_json
+    from tirada.workflows.registry import job_of
+
+    if not job.steps:
+        raise UsageError(f"{str(file)!r} does not say in which steps its images are made.")
+    for name, count in Counter(item.name for item in items).items():
+        if count > 1 or not NAME.fullmatch(name):
+            raise UsageError(f"{str(file)!r}: {name!r} is no name for an image of a job, or there are two of it.")
+    for own in (*(step.get("request") or {} for step in job.steps), *(item.request for item in items)):
+        try:
+            request_from_json({"prompt": "", "width": 1, "height": 1, **own}, None)
+        except TypeError as exc:
+            raise UsageError(f"{str(file)!r}: no image can be asked for with {dict(own)!r}.") from exc
+    plan = Plan(workflow=info.workflow, concepts=1, images=1, seed=0, job=job.settings, steps=tuple(job.steps))
+    try:
+        job_of(plan, data)
+    except (LookupError, TypeError, ValueError, AttributeError) as exc:
+        what = f"{type(exc).__name__}: {exc}"
+        raise UsageError(f"{str(file)!r}: these are no settings of a {info.workflow!r} ({what}).") from exc
 
 
 def _request(info: Info) -> dict[str, object]:

@@ -29,7 +29,7 @@ def command(
     json: JsonOption = False,
 ) -> None:
     """Finish an interrupted run, or all of them."""
-    from tirada.cli.again import Wishes, take_up, take_up_all
+    from tirada.cli.again import Wishes, take_up, take_up_all, tell_nothing
     from tirada.cli.setup import Setup
     from tirada.engine.run import is_going
     from tirada.settings import load_settings
@@ -52,16 +52,17 @@ def command(
             leave(code)
             return
         if run is None and not open_runs:
-            console.note(NOTHING)
+            tell_nothing(NOTHING, as_json=json)
             return
         idle = [one for one in open_runs if not is_going(setup.output, one)]
         if run is None and not idle:
             going = counted(len(open_runs), "run is", "runs are")
-            console.note(f"Nothing to resume: {going} still going in another process.")
+            tell_nothing(f"Nothing to resume: {going} still going in another process.", as_json=json)
             return
         row = find_run(store, run or idle[0])
         if row["id"] not in open_runs:
-            console.note(f"Run {row['id']} has come to its end ({row['status']}); nothing is missing.")
+            said = f"Run {row['id']} has come to its end ({row['status']}); nothing is missing."
+            tell_nothing(said, as_json=json, run_id=row["id"])
             return
         code, facts = take_up(setup, store, row, wishes)
         if json:

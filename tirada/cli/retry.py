@@ -41,7 +41,7 @@ def command(
     json: JsonOption = False,
 ) -> None:
     """Try again what failed or was refused, also with another backend."""
-    from tirada.cli.again import Wishes, take_up
+    from tirada.cli.again import Wishes, take_up, tell_nothing
     from tirada.cli.setup import Setup
     from tirada.settings import load_settings
     from tirada.store.queries import find_run, resumable
@@ -52,7 +52,7 @@ def command(
         row = find_run(store, run)
         # A retry that was cut off leaves what it took up to be made.
         if not store.failures(row["id"], 1) and row["id"] not in resumable(store):
-            console.note(f"Nothing of run {row['id']} failed.")
+            tell_nothing(f"Nothing of run {row['id']} failed.", as_json=json, run_id=row["id"])
             return
         wishes = Wishes(
             retry=True,

@@ -16,7 +16,7 @@ from typing import Any
 
 from models.contract import Concept, ImageBackend, ImageRequest
 from models.errors import ModelError, UnsupportedRequest
-from tirada.engine.items import FILE_LISTS, FILES, MARK
+from tirada.engine.items import FILE_LISTS, FILES, MARK, as_taken
 from tirada.engine.plan import Plan, ReadyConcept, request_from_json
 
 #: A concept that is still to be written, at the length that most have.
@@ -50,7 +50,7 @@ class Samples:
                 if int(step["images"]):
                     name = plan.backend_of(number)
                     backend = self._other(name) if name else self._backend
-                    yield Sample(backend, self._of_step(plan, number), int(step["images"]), number)
+                    yield Sample(backend, self._of_step(plan, number, backend), int(step["images"]), number)
             return
         for item in ready:
             yield Sample(self._backend, request_from_json(plan.request_for(item.concept), None), plan.images)
@@ -64,24 +64,25 @@ class Samples:
     def objection(self, name: str, plain: Mapping[str, Any], way: Mapping[str, Any]) -> str:
         """What a backend ("" = the run's own) has against a request with the fields ``way`` beside the plain ones.
 
-        Nothing where it refuses the plain ones, too: then it is not these fields, and checking the plan says what.
+        Nothing where it says the same of the plain ones: then it is not these fields, and checking the plan says what.
         """
         backend = self._other(name) if name else self._backend
         common = {"prompt": TYPICAL.prompt, **plain}
-        try:
-            backend.check(self._filled(common))
-        except ModelError:
+        refusal = self._refusal(backend, {**common, **way})
+        if not isinstance(refusal, UnsupportedRequest):
             return ""
-        try:
-            backend.check(self._filled({**common, **way}))
-        except UnsupportedRequest as exc:
-            return str(exc)
-        except ModelError:
-            return ""
-        return ""
+        return "" if str(refusal) == str(self._refusal(backend, common)) else str(refusal)
 
-    def _of_step(self, plan: Plan, step: int) -> ImageRequest:
-        return self._filled({**plan.request_for(TYPICAL), **plan.step_request(step)})
+    def _refusal(self, backend: ImageBackend, fields: Mapping[str, Any]) -> ModelError | None:
+        try:
+            backend.check(self._filled(fields))
+        except ModelError as exc:
+            return exc
+        return None
+
+    def _of_step(self, plan: Plan, step: int, backend: ImageBackend) -> ImageRequest:
+        own = as_taken(plan.step_request(step), backend.capabilities)
+        return self._filled({**plan.request_for(TYPICAL), **own})
 
     def _filled(self, given: Mapping[str, Any]) -> ImageRequest:
         """The request of these fields, with blank pictures for those that are still to be made."""

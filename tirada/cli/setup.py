@@ -224,8 +224,9 @@ class Setup:
         limited = limits.run is not None or limits.month is not None
         if estimate.total is None:
             if limited:
-                if estimate.images is None and self.backend is not None:
-                    raise _no_price(price_hint("image", self.model_for(plan), self.backend.name), self.model_for(plan))
+                if estimate.images is None:
+                    backend, model = self._unpriced(plan)
+                    raise _no_price(price_hint("image", model, backend), model)
                 raise _no_price(price_hint("text", self.texts.model(plan)), self.texts.model(plan))
             return
         if limited and rewrites(plan) and self.texts.sample_rewriter.price(1) is None:
@@ -239,6 +240,12 @@ class Setup:
             raise UsageError(f"{question} Say --yes, or give a limit with --budget.")
         if not console.ask(f"{question} Go on?"):
             raise UsageError("Nothing was sent.")
+
+    def _unpriced(self, plan: Plan) -> tuple[str, str]:
+        """The first backend and model whose price nobody knows."""
+        found = (one for one in self.samples.of(plan, ()) if one.backend.price(one.request) is None)
+        sample = next(found)
+        return sample.backend.name, sample.backend.model_for(sample.request)
 
     # --- parts
 
@@ -308,7 +315,7 @@ class Setup:
             tool=TOOL,
             rewriter=gpt,
             job=job_of(plan, self.data),
-            scribe=texts.make_scribe(world) if texts.answers(plan) else None,
+            scribe=texts.make_scribe(world, plan) if texts.answers(plan) else None,
             others={name: self.other_backend(name) for name in own},
         )
 

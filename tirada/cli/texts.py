@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from models.writers.checks import ForbiddenNames
 
 Name = Literal["gpt", "composer"]
-#: The longest that one text may take, in seconds.
-PATIENCE = 120.0
+#: The longest that one text may take, in seconds; long ones more, at so many tokens a second from a slow model.
+PATIENCE, SLOW = 120.0, 25.0
 
 
 class Texts:
@@ -142,11 +142,12 @@ class Texts:
             max_in_flight=self._settings.writer_in_flight,
         )
 
-    def make_scribe(self, world: Any) -> Scribe:
-        """Who answers the questions of a job."""
+    def make_scribe(self, world: Any, plan: Plan | None = None) -> Scribe:
+        """Who answers the questions of a job, with room for the longest answer that its plan expects."""
         from models.writers.scribe import GptScribe
 
-        return GptScribe(**self._access(world))
+        expected = max((answer for _, answer in plan.asks), default=0) if plan is not None else 0
+        return GptScribe(**self._access(world, PATIENCE + expected / SLOW), expected=expected)
 
     def flagged(self, text: str) -> list[str]:
         """The categories that a moderation model finds in a text; none where there is no such model to be asked.
@@ -163,7 +164,7 @@ class Texts:
         finally:
             scribe.close()
 
-    def _access(self, world: Any) -> dict[str, Any]:
+    def _access(self, world: Any, patience: float = PATIENCE) -> dict[str, Any]:
         return {
             "key": self._settings.value("OPENAI_API_KEY"),
             "base_url": self._settings.openai_base_url,
@@ -171,5 +172,5 @@ class Texts:
             "catalog": self._catalog,
             "meter": world.meter,
             "memory": world.memory,
-            "timeout": min(PATIENCE, self._settings.request_timeout_seconds),
+            "timeout": min(patience, self._settings.request_timeout_seconds),
         }

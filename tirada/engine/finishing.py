@@ -48,6 +48,7 @@ def build_info(state: RunState, row: RowMapping, images: Sequence[RowMapping]) -
     from tirada.output.info import Info
 
     run = state.parts.store.run(state.run_id)
+    backend, label = state.own
     request = row["request"]
     common = _common([image["details"] or {} for image in images if image["state"] == "done"])
     costs = [image["cost"] for image in images if image["state"] in SETTLED]
@@ -57,7 +58,7 @@ def build_info(state: RunState, row: RowMapping, images: Sequence[RowMapping]) -
             "run_id": state.run_id,
             "created_at": datetime.fromisoformat(row["created_at"]),
             "status": _status(images),
-            "ai": state.parts.backend_label,
+            "ai": label,
             "backend": run["backend"],
             "model": run["model"],
             "writer": row["writer"],
@@ -71,7 +72,7 @@ def build_info(state: RunState, row: RowMapping, images: Sequence[RowMapping]) -
             "metatags": row["metatags"],
             "prompt": request["prompt"],
             "rewrite": row["rewrite"],
-            "negative_prompt": heeded_negative(state.parts.backend, request_from_json(request, None)),
+            "negative_prompt": heeded_negative(backend, request_from_json(request, None)),
             "size": f"{request['width']}x{request['height']}",
             "quantity": len(images),
             "seeds": [image["seed"] for image in images],
@@ -85,9 +86,10 @@ def build_info(state: RunState, row: RowMapping, images: Sequence[RowMapping]) -
             "references": request.get("references") or [],
             "user": state.plan.user,
             "workflow": run["workflow"],
-            "job": _job(state),
+            "job": _job(state, images),
             "options": request.get("options") or {},
             "format": state.plan.format,
+            "embed": state.plan.embed,
             "cost_usd": None if None in costs else sum(map(Decimal, costs), Decimal(0)),
             "details": common,
             "images": [_entry(state, image, common) for image in images if image["state"] == "done"],
@@ -113,11 +115,18 @@ def _common(details: Sequence[Mapping[str, str]]) -> dict[str, str]:
     return {name: value for name, value in first.items() if all(one.get(name) == value for one in others)}
 
 
-def _job(state: RunState) -> dict[str, object] | None:
+def _job(state: RunState, images: Sequence[RowMapping]) -> dict[str, object] | None:
     if state.parts.job is None:
         return None
     told = {name: value for name, value in state.plan.job.items() if name != PRIVATE}
-    return {"settings": told, "steps": [dict(step) for step in state.plan.steps]}
+    steps = [dict(step) for step in state.plan.steps]
+    missing = [_missing(image) for image in images if image["state"] != "done"]
+    return {"settings": told, "steps": steps, "missing": missing}
+
+
+def _missing(image: RowMapping) -> dict[str, object]:
+    own = {name: image[name] for name in ("name", "title", "prompt", "kind", "step", "seed")}
+    return {**own, "index": image["position"], "facts": image["facts"] or {}, "settings": image["asked"] or {}}
 
 
 def _entry(state: RunState, image: RowMapping, common: Mapping[str, str]) -> dict[str, object]:

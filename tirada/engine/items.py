@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.contract import Concept
+from models.contract import Capabilities, Concept
 from models.errors import ModelError
 from tirada.engine.events import JobProgress
 from tirada.engine.job import NAME, Composed, Item, Job, Made
@@ -166,14 +166,34 @@ def tell_so_far(state: RunState, concept_id: str, folder: Path) -> None:
     if job is None or type(job).so_far is Job.so_far:
         return
     store = state.parts.store
-    ready = job.so_far(concept_of(store.concept(concept_id)), made_of(folder, store.images_of(concept_id)))
+    try:
+        ready = job.so_far(concept_of(store.concept(concept_id)), made_of(folder, store.images_of(concept_id)))
+    except Exception as exc:  # noqa: BLE001 - the image is finished, whatever can be told of it
+        state.bug(exc)
+        return
     if ready:
         state.emit(JobProgress(folder, ready))
+
+
+def as_taken(asked: Mapping[str, Any], able: Capabilities) -> dict[str, Any]:
+    """What a request of a step starts from, put as a backend takes it, for a job that has moved to another one.
+
+    A start image is a reference where that is all there is, and there is no strength where none is taken. What the
+    backend cannot do in any way stays, and its check says so.
+    """
+    taken = dict(asked)
+    if "strength" not in able.settings:
+        taken.pop("strength", None)
+    if taken.get("init_image") and able.references and not able.init_image and not taken.get("mask"):
+        taken["references"] = [taken.pop("init_image"), *(taken.get("references") or ())]
+    return taken
 
 
 def asked_of(state: RunState, concept_id: str, folder: Path, common: Mapping[str, Any], item: Item) -> dict[str, Any]:
     """The whole request of an item, without its seed; raises MissingItem where it builds on one that is not there."""
     own = {**state.plan.step_request(item.step), **item.request}
+    if state.parts.backend is not None:
+        own = as_taken(own, state.parts.backend.capabilities)
 
     def found(value: Any) -> Any:
         if not isinstance(value, str) or not value.startswith(MARK):

@@ -79,7 +79,11 @@ class Composed:
 
 
 class Job:
-    """The base of every workflow's job; a job overrides what it needs. All but ``compose`` may run in any thread."""
+    """The base of every workflow's job; a job overrides what it needs. All but ``compose`` may run in any thread.
+
+    What ``treat`` and ``measure`` raise fails their image; what the others raise halts the run, which a resume takes up
+    at the same place.
+    """
 
     #: Whether the picture as it came is kept beside one that ``treat`` changed, as ``<name>-original``.
     keeps_original = False

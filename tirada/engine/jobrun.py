@@ -16,10 +16,10 @@ from tirada.engine.asking import PatientScribe
 from tirada.engine.events import ConceptFailed, ConceptWritten, ImagesPlanned, Remark
 from tirada.engine.finishing import write_folder
 from tirada.engine.items import columns_of, concept_of, items_of, made_of, plan_items
-from tirada.engine.job import Composed, Job, Made
-from tirada.engine.plan import SEEDS, ReadyConcept
+from tirada.engine.job import Job, Made
+from tirada.engine.plan import SEEDS
 from tirada.engine.state import RunState
-from tirada.errors import StoreError, reason
+from tirada.errors import StoreError, TiradaError, reason
 from tirada.store.store import Failure
 
 if TYPE_CHECKING:
@@ -29,26 +29,30 @@ if TYPE_CHECKING:
 class JobRun:
     """One sitting of a run with a job; ``render`` renders the images of a step of its concept."""
 
-    def __init__(self, state: RunState, render: Callable[[str, int], None], again: ReadyConcept | None = None) -> None:
-        """``again`` is a job that was composed before: its images are made once more, as they were."""
+    def __init__(self, state: RunState, render: Callable[[str, int], None]) -> None:
         assert state.parts.job is not None
         self._state = state
         self._job: Job = state.parts.job
         self._render = render
-        self._again = again
         self._items = items_of(state)
 
     def execute(self) -> None:
         """Compose what is not composed yet, render what is missing, finish."""
-        state = self._state
+        state, concept_id, finished = self._state, None, False
         try:
             concept_id = self._composed()
             if concept_id is not None and self._render_steps(concept_id):
                 self._finish(concept_id)
-            elif concept_id is not None:
-                self._leave(concept_id)
+                finished = True
         except (OSError, StoreError) as exc:
             state.halt("disk", f"The job cannot be kept: {reason(exc)}.")
+        except (TiradaError, ModelError) as exc:
+            state.halt("job", str(exc))
+        except Exception as exc:  # noqa: BLE001 - a workflow's mistake ends the sitting like anything else does
+            state.bug(exc)
+            state.halt("bug", f"The job cannot go on: {type(exc).__name__}: {exc}")
+        if concept_id is not None and not finished:
+            self._leave(concept_id)
 
     # --- composing
 
@@ -62,7 +66,7 @@ class JobRun:
             return None
         scribe = None if state.parts.scribe is None else PatientScribe(state, state.parts.scribe)
         try:
-            composed = self._recomposed() or self._job.compose(scribe)
+            composed = self._job.compose(scribe)
             concept_id = plan_items(state, composed)
         except ModelError as exc:
             if not state.stopping:
@@ -74,12 +78,6 @@ class JobRun:
             state.emit(Remark(note))
         state.emit(ImagesPlanned(len(composed.items)))
         return concept_id
-
-    def _recomposed(self) -> Composed | None:
-        if self._again is None:
-            return None
-        again = self._again
-        return Composed(concept=again.concept, items=again.items, brief={k: str(v) for k, v in again.brief.items()})
 
     def _give_up(self, error: ModelError) -> None:
         state = self._state
@@ -137,29 +135,22 @@ class JobRun:
         if row["folder"] is None:
             return
         folder = state.parts.output / row["folder"]
+        state.add_folder(folder)
         concept = concept_of(row)
         self._items.set_kinds(concept_id, self._job.kinds(made))
         self._items.add_facts(concept_id, self._job.compare(made))
         _, made = self._now(concept_id)
-        try:
-            self._job.finish(folder, concept, made)
-            for remark in self._job.remarks(concept, made):
-                state.emit(Remark(remark))
-            state.result = self._job.summary(folder, concept, made, time.monotonic() - state.began)
-        except (OSError, StoreError):
-            raise
-        except Exception as exc:  # noqa: BLE001 - the images are there, and what says so is still written
-            state.bug(exc)
-            state.halt("bug", f"The job could not be finished: {type(exc).__name__}: {exc}")
+        self._job.finish(folder, concept, made)
+        for remark in self._job.remarks(concept, made):
+            state.emit(Remark(remark))
+        state.result = self._job.summary(folder, concept, made, time.monotonic() - state.began)
         write_folder(state, concept_id, folder)
-        if state.halted is None or state.halted.kind != "bug":
-            state.parts.store.finish_concepts([concept_id])
+        state.parts.store.finish_concepts([concept_id])
 
     def _leave(self, concept_id: str) -> None:
         """Write down how far it is."""
-        row = self._state.parts.store.concept(concept_id)
-        if row["folder"] is None:
-            return
         # The disk may be full; the store still knows everything that these files would say.
         with contextlib.suppress(OSError, StoreError):
-            write_folder(self._state, concept_id, self._state.parts.output / row["folder"])
+            row = self._state.parts.store.concept(concept_id)
+            if row["folder"] is not None:
+                write_folder(self._state, concept_id, self._state.parts.output / row["folder"])

@@ -17,7 +17,16 @@ from tirada.store.queries import folders_of
 #: Failures named in the report; the rest are in ``show``.
 FAILURES_SHOWN = 20
 #: Exit code by the reason a run halted for (design §7); anything else ends like a failed batch.
-HALT_CODES = {"interrupted": 130, "setup": 3, "unsupported": 3, "out_of_credit": 5, "budget": 5, "disk": 1, "bug": 1}
+HALT_CODES = {
+    "interrupted": 130,
+    "setup": 3,
+    "unsupported": 3,
+    "out_of_credit": 5,
+    "budget": 5,
+    "disk": 1,
+    "job": 1,
+    "bug": 1,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,15 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tirada.engine.events import Listener, RunStarted
 from tirada.engine.finishing import write_folder
+from tirada.engine.items import plan_items
+from tirada.engine.job import Composed
 from tirada.engine.plan import Plan, ReadyConcept
 from tirada.engine.rendering import Renderer
 from tirada.engine.report import Report, make_report
@@ -76,6 +78,11 @@ class Run:
     def _begin(self, ready: Sequence[ReadyConcept]) -> str:
         """Write down everything that a resume needs; until then the run does not count as begun."""
         state = self.state
+        if state.parts.job is not None:
+            for one in ready:
+                brief = {name: str(text) for name, text in one.brief.items()}
+                plan_items(state, Composed(concept=one.concept, items=one.items, brief=brief))
+            ready = ()
         for start in range(0, len(ready), CHUNK):
             items = []
             for position, item in enumerate(ready[start : start + CHUNK], start=start):
@@ -112,21 +119,29 @@ class Run:
         store.start_run(run_id)
         return _doubts(doubtful, skipped=self.skip_in_doubt)
 
-    def execute(self, ready: Sequence[ReadyConcept] = (), *, resumed: bool = False) -> Report:
+    def execute(
+        self,
+        ready: Sequence[ReadyConcept] = (),
+        *,
+        resumed: bool = False,
+        first: Callable[[], None] | None = None,
+    ) -> Report:
         """Run all stages to the end of the plan, or until the run halts.
 
-        ``ready`` are the concepts of a new run that needs no writer. Raises StillGoing while another process works on
-        the run.
+        ``ready`` are the concepts of a new run that needs no writer; ``first`` changes what the store says of the run,
+        when nobody else works on it. Raises StillGoing while another process does.
         """
         state = self.state
         started = time.monotonic()
         store = state.parts.store
         with run_lock(state.parts.output, state.run_id):
-            note = self._go_on() if resumed else self._begin(() if state.parts.job else ready)
+            if first is not None:
+                first()
+            note = self._go_on() if resumed else self._begin(ready)
             have = store.positions(state.run_id)
             state.emit(RunStarted(state.run_id, *self._outstanding(have), resumed, note))
             if state.parts.job is not None:
-                self._do_job(ready)
+                self._do_job()
             elif state.plan.prompts_only:
                 self._write_only(have)
             else:
@@ -160,7 +175,7 @@ class Run:
             with contextlib.suppress(OSError, StoreError):
                 write_folder(state, concept.id, concept.folder)
 
-    def _do_job(self, ready: Sequence[ReadyConcept]) -> None:
+    def _do_job(self) -> None:
         from tirada.engine.jobrun import JobRun
 
         def render(concept_id: str, step: int) -> None:
@@ -172,7 +187,7 @@ class Run:
             self._render(queued, (), step)
 
         state = self.state
-        JobRun(state, render, ready[0] if ready else None).execute()
+        JobRun(state, render).execute()
 
     def _render(
         self, ready: queue.Queue[str | None], first: Sequence[threading.Thread], step: int | None = None

@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
-from models.contract import Dealer, ImageBackend, Novelty, Rewriter, Role, Scribe, Writer
+from models.contract import Dealer, ImageBackend, LocalModel, Novelty, Rewriter, Role, Scribe, Writer
 from models.errors import ModelError
 from models.redaction import redact
 from tirada.engine.events import Event, Listener, Stopping
@@ -52,7 +52,7 @@ class EngineOptions:
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """Why a run stops early. ``kind`` is "interrupted", "disk", "store", "bug", or the kind of a ModelError."""
+    """Why a run stops early. ``kind`` is "interrupted", "disk", "store", "job", "bug", or the kind of a ModelError."""
 
     kind: str
     message: str
@@ -107,7 +107,8 @@ class RunState:
         self.began = time.monotonic()
         self._down_in_a_row = 0
         self._proven: set[Service] = set()
-        self._own = parts.backend, parts.backend_label
+        #: The backend that the run is made with, and its name for people, whichever a step of a job turned to.
+        self.own = parts.backend, parts.backend_label
         backend = parts.backend
         #: How many images are under way at once.
         self.throttle = Throttle(backend.capabilities.max_in_flight if backend is not None else 1)
@@ -115,9 +116,12 @@ class RunState:
 
     def turn_to(self, name: str) -> None:
         """Go on with the backend of that name among the ``others``, or with the run's own ("")."""
-        backend, label = self.parts.others[name] if name else self._own
-        if backend is None or backend is self.parts.backend:
+        backend, label = self.parts.others[name] if name else self.own
+        before = self.parts.backend
+        if backend is None or backend is before:
             return
+        if before is not None and before.capabilities.local and backend.capabilities.local:
+            cast(LocalModel, before).make_room()
         self.parts = replace(self.parts, backend=backend, backend_label=label)
         self.parts.ledger.image_backend = backend.name
         self.throttle = Throttle(backend.capabilities.max_in_flight)

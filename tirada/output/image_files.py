@@ -100,8 +100,7 @@ def prepare(
         if kept is not before:
             untouched = ready or _encode(before, fmt)
             ready, note = _encode(kept, fmt), "The service's C2PA signature was lost in editing." if signed else note
-            signed = False
-    whole = ready is not None and signed
+    whole = signed and ready is image.image
     data = ready or _encode(_fit(pixels, width, height), fmt)
     if embed == "never" or (whole and embed == "auto"):
         sidecar = xmp_packet(metadata, with_parameters=True)

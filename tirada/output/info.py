@@ -116,11 +116,26 @@ class Failure(_Record):
     attempts: int = Field(default=1, ge=0)
 
 
+class MissingEntry(_Record):
+    """An image of a job that is not there, as it is to be made."""
+
+    index: int = Field(ge=1, description="Its place in the batch, from 1.")
+    name: Text = Field(description="Its file without the extension.")
+    title: Text
+    prompt: Text
+    kind: Literal["result", "step", "try"] = "result"
+    step: int = Field(default=0, ge=0)
+    seed: int | None = None
+    facts: dict[Text, Text] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
 class JobEntry(_Record):
     """The plan of a job (see ``engine.plan``), but for what stands elsewhere."""
 
     settings: dict[str, Any] = Field(default_factory=dict)
     steps: list[dict[str, Any]]
+    missing: list[MissingEntry] = Field(default_factory=list, description="What a rerun makes beside the images.")
 
 
 class Info(_Record):
@@ -162,6 +177,9 @@ class Info(_Record):
     job: JobEntry | None = Field(default=None, description="What a workflow needs to make the same again.")
     options: dict[Text, Text] = Field(default_factory=dict)
     format: Literal["png", "jpeg", "webp"]
+    embed: Literal["auto", "always", "never"] = Field(
+        default="auto", description="How image files are described; auto leaves signed ones as they came."
+    )
     cost_usd: Usd | None = Field(
         default=None,
         description="Of all tries of the images here, those that failed too; without the texts, which a run pays for "

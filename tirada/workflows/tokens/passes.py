@@ -91,6 +91,8 @@ def _objection(common: Common, start: Mapping[str, Any], *, backend: str = "", m
 
 
 def _refined(common: Common, collection: Collection, wanted: Refinement, loras: Sequence[Any]) -> dict[str, Any]:
+    # Raises where there is none of that name; no name at all is none, too.
+    common.capabilities_of(wanted.backend)
     start = replace(common, strength=wanted.strength).starting_from(
         f"@{TRAITS}", collection.refine_strength, backend=wanted.backend, model=wanted.model
     )

@@ -1,0 +1,104 @@
+"""Jobs whose workflow breaks, or that are cut off where all images are there: nothing is lost, and it is said how to
+go on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.writers.endpoint import Endpoint
+from tests.cli_tools import Tirada
+from tests.run_tools import rows
+from tests.servers.openai_api import OpenAIServer
+from tirada.engine.run import Run
+from tirada.errors import NotFound
+from tirada.workflows.avatar import Avatar
+
+SMALL = ("avatar", "--draft", "--size", "128x128", "--seed", "7")
+
+
+def status() -> str:
+    (row,) = rows(Path("output"), "runs")
+    return str(row["status"])
+
+
+@pytest.mark.parametrize("where", ["compose", "more", "kinds", "compare", "finish", "remarks", "summary"])
+@pytest.mark.parametrize("error", [KeyError("oops"), NotFound("The catalogue has gone."), OSError(28, "No space left")])
+def test_a_workflow_that_breaks_leaves_a_run_that_a_resume_finishes(
+    tirada: Tirada, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
+) -> None:
+    def broken(*_: object) -> Any:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Avatar, where, broken)
+        result = tirada(*SMALL, "--json")
+    assert (result.code, result.json["status"], status()) == (1, "stopped", "stopped")
+    assert str(error.args[-1]) in result.json["message"]
+    assert ("Traceback" in result.err) == isinstance(error, KeyError)
+    again = tirada("resume", "--json")
+    assert (again.code, again.json["done"], status()) == (0, 2, "done"), again.err
+    assert (Path(again.json["folders"][0]) / "avatar.json").exists()
+
+
+def test_what_can_be_told_of_it_spoils_no_image(tirada: Tirada, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Avatar, "so_far", lambda *_: json.loads("{"))
+    result = tirada(*SMALL, "--json")
+    assert (result.code, result.json["done"], result.json["failed"]) == (0, 2, 0)
+    assert "JSONDecodeError" in result.err
+
+
+def test_a_job_that_is_not_finished_says_how_to_go_on(tirada: Tirada, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Avatar, "finish", full)
+        stopped = tirada(*SMALL)
+    assert "2 of 2 images" in stopped.err and "To go on: python main.py resume" in stopped.err
+    resumed = tirada("resume")
+    assert (resumed.code, resumed.out.splitlines()) == (0, stopped.out.splitlines())
+    assert resumed.out.strip(), "the folder is the result"
+
+
+def test_ctrl_c_after_the_last_image_says_how_to_go_on(tirada: Tirada, monkeypatch: pytest.MonkeyPatch) -> None:
+    render = Run._render
+
+    def interrupted(self: Run, *given: Any) -> Any:
+        left = render(self, *given)
+        if given[-1] == 1:
+            self.state.halt("interrupted", "Interrupted: what is in flight is finished first.")
+        return left
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "_render", interrupted)
+        stopped = tirada(*SMALL)
+    assert stopped.code == 130 and "2 of 2 images" in stopped.err
+    assert "To go on: python main.py resume" in stopped.err
+    (folder,) = stopped.folders
+    assert not (folder / "avatar.json").exists()
+    assert tirada("resume").code == 0 and (folder / "avatar.json").exists()
+
+
+@pytest.mark.parametrize(("pages", "room"), [(5, 8000), (60, 20000)])
+def test_a_long_answer_has_room_and_time_from_the_start(
+    tirada: Tirada, openai: OpenAIServer, monkeypatch: pytest.MonkeyPatch, pages: int, room: int
+) -> None:
+    patience: list[float] = []
+
+    class Timed(Endpoint):
+        def __init__(self, **given: Any) -> None:
+            patience.append(given["timeout"])
+            super().__init__(**given)
+
+    monkeypatch.setattr("models.writers.scribe.Endpoint", Timed)
+    openai.chat = lambda request: {"nothing": 1}
+    tirada("story", "a fox who loses her tail", "--pages", pages, "--age", "8-12")
+    asked = [request.json for request in openai.requests if request.path.endswith("/chat/completions")]
+    assert asked[0]["max_completion_tokens"] >= room
+    assert pages == 60 or asked[0]["max_completion_tokens"] == room
+    # As long as REQUEST_TIMEOUT_SECONDS allows where it takes that.
+    assert patience[-1] == 300 if pages == 60 else 120 < patience[-1] < 300
