@@ -18,7 +18,8 @@ pytest.importorskip("huggingface_hub")
 pytest.importorskip("torch")
 
 from tests import checkpoints
-from tests.cli_tools import Result, Tirada, clean_environment, finish
+from tests.cli_tools import Result, Tirada, call_process, clean_environment, finish
+from tests.run_tools import run
 from tests.servers.base import Fault
 from tests.servers.hub import Hub, Repository, checksum
 
@@ -54,6 +55,12 @@ def hub() -> Iterator[Hub]:
 def env(hub: Hub, tmp_path: Path) -> dict[str, str]:
     """What leads to the stand-in, and to a cache of the test's own."""
     return {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
+
+
+@pytest.fixture
+def tirada_process() -> Tirada:
+    """A process for each command, as the library of the hub reads its settings once; forked, to be quick."""
+    return run if hasattr(os, "fork") else call_process
 
 
 @pytest.fixture
@@ -213,8 +220,6 @@ def test_ctrl_c_keeps_what_came(
 
 
 def pull_list(env: dict[str, str]) -> str:
-    from tests.cli_tools import call_process
-
     return call_process("models", "list", "--local", **env).out
 
 
