@@ -6,21 +6,19 @@ the page's own style and script by their hashes lets nothing else run or load.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from functools import cache
 from html import escape
-from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tirada.output.info_md import settings
-from tirada.output.text import clean, one_line
+from tirada.output.pages import policy, resource, safe_line
+from tirada.output.text import clean
 
 if TYPE_CHECKING:
     from tirada.output.info import ImageEntry, Info
 
+PACKAGE = "tirada.output"
 #: A title of more characters is set smaller.
 LONG_TITLE = 70
 #: Kinds of images, those that were asked for first, and how the others are marked.
@@ -31,16 +29,16 @@ FEW = 2
 
 def render(info: Info) -> str:
     """The whole page."""
-    style = f"\n{_layout(info)}\n{_resource('gallery.css')}"
-    script = f"\n{_resource('gallery.js')}"
-    title = _one_line(info.title) or "Untitled"
-    page = Template(_resource("gallery.html")).substitute(
-        csp=_policy(style, script),
+    style = f"\n{_layout(info)}\n{resource(PACKAGE, 'gallery.css')}"
+    script = f"\n{resource(PACKAGE, 'gallery.js')}"
+    title = safe_line(info.title) or "Untitled"
+    page = Template(resource(PACKAGE, "gallery.html")).substitute(
+        csp=policy(style, script),
         style=style,
         script=script,
-        language=_one_line(info.language) or "en",
+        language=safe_line(info.language) or "en",
         title=title,
-        description=f'<p class="lead">{_one_line(info.description)}</p>' if info.description.strip() else "",
+        description=f'<p class="lead">{safe_line(info.description)}</p>' if info.description.strip() else "",
         tags=_tags(info),
         prompt=_prompt(info),
         settings="\n".join(
@@ -48,35 +46,12 @@ def render(info: Info) -> str:
         ),
         figures="\n".join(_figure(number, image, info) for number, image in enumerate(_results_first(info), start=1)),
         failures=_failures(info),
-        command=f"<p><code>{_one_line(info.command)}</code></p>" if info.command.strip() else "",
-        tool=_one_line(info.tool),
+        command=f"<p><code>{safe_line(info.command)}</code></p>" if info.command.strip() else "",
+        tool=safe_line(info.tool),
     )
     if len(info.title) > LONG_TITLE:
         page = page.replace("<h1>", '<h1 class="long">', 1)
     return page.replace('class="sheet"', 'class="sheet few"', 1) if len(info.images) <= FEW else page
-
-
-@cache
-def _resource(name: str) -> str:
-    return resources.files("tirada.output").joinpath(name).read_text(encoding="utf-8")
-
-
-def _policy(style: str, script: str) -> str:
-    rules = {
-        "default-src": "'none'",
-        # 'self' when served, file: when opened from disk, data: for the empty icon.
-        "img-src": "'self' file: data:",
-        "style-src": _hash(style),
-        "script-src": _hash(script),
-        "base-uri": "'none'",
-        "form-action": "'none'",
-    }
-    return "; ".join(f"{name} {value}" for name, value in rules.items())
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode("utf-8")).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 def _layout(info: Info) -> str:
@@ -97,7 +72,7 @@ def _results_first(info: Info) -> list[ImageEntry]:
 
 def _figure(number: int, image: ImageEntry, info: Info) -> str:
     seed = "" if image.seed is None else f'<span class="fact">seed {image.seed}</span>'
-    name = f"{_one_line(info.words_of(image).title) or 'Untitled'}, image {number}"
+    name = f"{safe_line(info.words_of(image).title) or 'Untitled'}, image {number}"
     # The viewer copies the prompt of that very image.
     prompt = ""
     if image.title is not None:
@@ -121,14 +96,14 @@ def _own(image: ImageEntry) -> str:
         return ""
     kind = f'<span class="fact kind">{KINDS[image.kind]}</span>' if image.kind != "result" else ""
     facts = "".join(
-        f'<span class="fact">{_one_line(name.replace("_", " "))}: {_one_line(text)}</span>'
+        f'<span class="fact">{safe_line(name.replace("_", " "))}: {safe_line(text)}</span>'
         for name, text in image.facts.items()
     )
-    return f'<span class="own">{_one_line(image.title)}</span>{kind}{facts}'
+    return f'<span class="own">{safe_line(image.title)}</span>{kind}{facts}'
 
 
 def _prompt(info: Info) -> str:
-    language = f'lang="{_one_line(info.language) or "en"}" dir="auto"'
+    language = f'lang="{safe_line(info.language) or "en"}" dir="auto"'
     parts = [
         '<section class="prompt">\n<h2>Prompt</h2>',
         '<button class="copy" type="button" data-what="prompt" aria-live="polite">Copy prompt</button>',
@@ -147,23 +122,23 @@ def _rewrite(info: Info, language: str) -> list[str]:
     texts = (new.title, new.description, ", ".join(new.metatags))
     return [
         '<h2 class="more">Rewritten prompt</h2>',
-        f'<p class="more">The service refused the first one: {_one_line(new.reason)}</p>',
+        f'<p class="more">The service refused the first one: {safe_line(new.reason)}</p>',
         f'<p id="rewritten" {language}>{_text(new.prompt.strip())}</p>',
-        *(f'<p class="more" {language}>{_one_line(text)}</p>' for text in texts),
+        *(f'<p class="more" {language}>{safe_line(text)}</p>' for text in texts),
     ]
 
 
 def _tags(info: Info) -> str:
     if not info.metatags:
         return ""
-    return '<ul class="tags">' + "".join(f"<li>{_one_line(tag)}</li>" for tag in info.metatags) + "</ul>"
+    return '<ul class="tags">' + "".join(f"<li>{safe_line(tag)}</li>" for tag in info.metatags) + "</ul>"
 
 
 def _failures(info: Info) -> str:
     if not info.failures:
         return ""
     rows = "\n".join(
-        f"<tr><td>{failure.index}</td><td>{_one_line(failure.error)}</td><td>{_one_line(failure.message)}</td>"
+        f"<tr><td>{failure.index}</td><td>{safe_line(failure.error)}</td><td>{safe_line(failure.message)}</td>"
         f"<td>{failure.attempts}</td></tr>"
         for failure in info.failures
     )
@@ -177,10 +152,6 @@ def _failures(info: Info) -> str:
 
 def _text(text: str) -> str:
     return escape(clean(text))
-
-
-def _one_line(text: str) -> str:
-    return escape(one_line(text))
 
 
 def _url(name: str) -> str:

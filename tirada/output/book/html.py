@@ -8,60 +8,36 @@ knows the page's own style and script by their hashes lets nothing else run or l
 from __future__ import annotations
 
 import base64
-import hashlib
-from functools import cache
 from html import escape
-from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tirada.output.book.fonts import typeface
 from tirada.output.book.pictures import calm_band, jpeg, quiet_picture
-from tirada.output.text import clean, one_line
+from tirada.output.pages import policy, resource, safe_line
+from tirada.output.text import clean
 
 if TYPE_CHECKING:
     from tirada.output.book import Book, Leaf
 
+PACKAGE = "tirada.output.book"
 #: Characters of a text from which it is set smaller, and those of a title.
 LONG, LONGER, LENGTHY = 230, 420, 40
 
 
 def render(book: Book) -> str:
     """The whole page."""
-    style = f"\n{_own_style(book)}\n{_resource('book.css')}"
-    script = f"\n{_resource('book.js')}"
-    return Template(_resource("book.html")).substitute(
-        csp=_policy(style, script),
+    style = f"\n{_own_style(book)}\n{resource(PACKAGE, 'book.css')}"
+    script = f"\n{resource(PACKAGE, 'book.js')}"
+    return Template(resource(PACKAGE, "book.html")).substitute(
+        csp=policy(style, script, fonts=True),
         style=style,
         script=script,
-        language=escape(one_line(book.language)),
-        title=_line(book.title),
+        language=safe_line(book.language),
+        title=safe_line(book.title),
         leaves="\n".join(_leaf(book, leaf) for leaf in book.leaves),
     )
-
-
-@cache
-def _resource(name: str) -> str:
-    return resources.files("tirada.output.book").joinpath(name).read_text(encoding="utf-8")
-
-
-def _policy(style: str, script: str) -> str:
-    rules = {
-        "default-src": "'none'",
-        # 'self' when served, file: when opened from disk, data: for the icon and pictures that are missing.
-        "img-src": "'self' file: data:",
-        "font-src": "data:",
-        "style-src": _hash(style),
-        "script-src": _hash(script),
-        "base-uri": "'none'",
-        "form-action": "'none'",
-    }
-    return "; ".join(f"{name} {value}" for name, value in rules.items())
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode()}'"
 
 
 def _own_style(book: Book) -> str:
@@ -87,11 +63,11 @@ def _leaf(book: Book, leaf: Leaf) -> str:
     else:
         data = quiet_picture(book.size, book.look.paper, book.look.accent, leaf.number)
         source = f"data:image/jpeg;base64,{_encoded(data)}"
-    picture = f'<img src="{source}" alt="{_line(leaf.alt)}" lang="en" loading="lazy" draggable="false">'
+    picture = f'<img src="{source}" alt="{safe_line(leaf.alt)}" lang="en" loading="lazy" draggable="false">'
     kinds = ["leaf", *_kinds(book, leaf, data)]
     begin = f'<section class="{" ".join(kinds)}" id="{_id(leaf)}">{picture}'
     if not leaf.number:
-        return f'{begin}<h1 class="title" dir="auto">{_line(book.title)}</h1></section>'
+        return f'{begin}<h1 class="title" dir="auto">{safe_line(book.title)}</h1></section>'
     lines = [line.strip() for line in clean(leaf.text).split("\n")]
     words = "".join(f"<p>{escape(line)}</p>" for line in lines if line)
     return f'{begin}<div class="words" dir="auto">{words}</div><span class="folio">{leaf.number}</span></section>'
@@ -112,7 +88,3 @@ def _id(leaf: Leaf) -> str:
 
 def _encoded(data: bytes) -> str:
     return base64.b64encode(data).decode()
-
-
-def _line(text: str) -> str:
-    return escape(one_line(text))

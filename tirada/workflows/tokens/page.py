@@ -7,21 +7,19 @@ style and script by their hashes lets nothing else run or load.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from html import escape
-from importlib import resources
 from string import Template
 from typing import Any
 from urllib.parse import quote
 
+from tirada.output.pages import policy, resource, safe_line
 from tirada.output.text import counted, one_line
 from tirada.workflows.tokens.metadata import About, Made
 from tirada.workflows.tokens.rarity import Rarity
+
+PACKAGE = "tirada.workflows.tokens"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,19 +41,19 @@ def render(
     provenance: str = "",
 ) -> str:
     """The whole page. ``size`` is that of the images in pixels, ``planned`` how many tokens there were to be."""
-    style, script = f"\n{_resource('page.css')}", f"\n{_resource('page.js')}"
+    style, script = f"\n{resource(PACKAGE, 'page.css')}", f"\n{resource(PACKAGE, 'page.js')}"
     data = _data(about, tokens, found, size, numbers)
     missing = planned - len(tokens)
     lacks = f" {counted(missing, 'token is', 'tokens are')} still missing." if missing else ""
-    return Template(_resource("page.html")).substitute(
-        csp=_policy(style, script),
+    return Template(resource(PACKAGE, "page.html")).substitute(
+        csp=policy(style, script),
         style=style,
         script=script,
-        title=_safe(about.title),
-        description=_safe(about.description),
+        title=safe_line(about.title),
+        description=safe_line(about.description),
         count=f"{len(tokens):,} {'token' if len(tokens) == 1 else 'tokens'}, every one different.{lacks}",
-        licence=f"<p>Licence: {_safe(about.licence)}</p>" if about.licence else "",
-        provenance=f"<p>Provenance: <code>{_safe(provenance)}</code></p>" if provenance else "",
+        licence=f"<p>Licence: {safe_line(about.licence)}</p>" if about.licence else "",
+        provenance=f"<p>Provenance: <code>{safe_line(provenance)}</code></p>" if provenance else "",
         values="\n".join(_values(trait, data, index, numbers) for index, trait in enumerate(data["traits"])),
         # A data block is no script; "<" could end it.
         data=json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
@@ -98,38 +96,12 @@ def _values(trait: Mapping[str, Any], data: Mapping[str, Any], index: int, numbe
     title, total = trait["title"], max(1, len(data["rows"]))
     wanted, tiers = numbers.wanted.get(title, {}), numbers.tiers.get(title, {})
     rows = "\n".join(
-        f"<tr><td>{_safe(value)}</td><td>{_safe(tiers.get(value, ''))}</td><td>{number:,}</td>"
+        f"<tr><td>{safe_line(value)}</td><td>{safe_line(tiers.get(value, ''))}</td><td>{number:,}</td>"
         f"<td>{number / total:.2%}</td><td>{wanted.get(value, number):,}</td></tr>"
         for value, number in trait["values"]
     )
     return (
-        f'<table id="values-{index}"><caption>{_safe(title)}</caption><thead><tr><th scope="col">Value</th>'
+        f'<table id="values-{index}"><caption>{safe_line(title)}</caption><thead><tr><th scope="col">Value</th>'
         f'<th scope="col">Tier</th><th scope="col">Tokens</th><th scope="col">Share</th>'
         f'<th scope="col">Planned</th></tr></thead><tbody>{rows}</tbody></table>'
     )
-
-
-@cache
-def _resource(name: str) -> str:
-    return resources.files("tirada.workflows.tokens").joinpath(name).read_text(encoding="utf-8")
-
-
-def _policy(style: str, script: str) -> str:
-    rules = {
-        "default-src": "'none'",
-        # 'self' when served, file: when opened from disk, data: for the empty icon.
-        "img-src": "'self' file: data:",
-        "style-src": _hash(style),
-        "script-src": _hash(script),
-        "base-uri": "'none'",
-        "form-action": "'none'",
-    }
-    return "; ".join(f"{name} {value}" for name, value in rules.items())
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode()}'"
-
-
-def _safe(text: str) -> str:
-    return escape(one_line(text))
