@@ -13,7 +13,7 @@ from models.contract import Capabilities, Concept
 from models.errors import ModelError
 from tirada.engine.events import JobProgress
 from tirada.engine.job import NAME, Composed, Item, Job, Made
-from tirada.engine.plan import SEEDS, Plan
+from tirada.engine.plan import Plan
 from tirada.engine.state import RunState
 from tirada.errors import NotFound
 from tirada.output.text import clean, clean_concept
@@ -88,7 +88,7 @@ def add_to_job(store: Store, run: RowMapping, items: Sequence[Item]) -> None:
     if row is None:
         raise NotFound(f"Run {run['id']} has no images that others could be added to.")
     there = store.images_of(row["id"])
-    seeds = [(plan.seed + len(there) + number) % SEEDS for number in range(len(items))]
+    seeds = plan.further_seeds(len(there), len(items))
     planned.add(row["id"], columns_of(seeds, items, taken=frozenset(image["name"] for image in there)))
     store.finish_run(run["id"], "stopped")
 

@@ -17,7 +17,6 @@ from tirada.engine.events import ConceptFailed, ConceptWritten, ImagesPlanned, R
 from tirada.engine.finishing import write_folder
 from tirada.engine.items import columns_of, concept_of, items_of, made_of, plan_items
 from tirada.engine.job import Job, Made
-from tirada.engine.plan import SEEDS
 from tirada.engine.state import RunState
 from tirada.errors import StoreError, TiradaError, reason
 from tirada.store.store import Failure
@@ -114,7 +113,7 @@ class JobRun:
         last = max((one.item.step for one in made), default=-1)
         if any(item.step <= last for item in more):
             raise ValueError(f"images planned later belong to a step after {last}")
-        seeds = [(state.plan.seed + len(made) + number) % SEEDS for number in range(len(more))]
+        seeds = state.plan.further_seeds(len(made), len(more))
         taken = frozenset(one.item.name for one in made)
         self._items.add(concept_id, columns_of(seeds, more, taken=taken))
         state.emit(ImagesPlanned(len(more)))

@@ -116,6 +116,10 @@ class Plan:
         first = self.seed + position * self.images
         return [(first + number) % SEEDS for number in range(self.images)]
 
+    def further_seeds(self, there: int, count: int) -> list[int]:
+        """Seeds of so many images that a job wants beside those that are there."""
+        return [(self.seed + there + number) % SEEDS for number in range(count)]
+
     def request_for(self, concept: Concept) -> dict[str, Any]:
         """The request of a concept's images as JSON, without the seed."""
         negative = ", ".join(part for part in (concept.negative, self.request.get("negative", "")) if part)

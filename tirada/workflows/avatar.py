@@ -30,7 +30,7 @@ from tirada.workflows.tokens.choosing import (
     requested,
     wording,
 )
-from tirada.workflows.tokens.passes import BASE, REFINED, TRAITS, Refinement, passes_of
+from tirada.workflows.tokens.passes import BASE, REFINED, TRAITS, passes_of, refinement_of
 from tirada.workflows.tokens.personalities import Personality, draw_traits, find_personality, load_personalities
 from tirada.workflows.workflow import Common, Opt, Workflow
 
@@ -79,7 +79,7 @@ def plan_avatar(options: AvatarOptions, common: Common) -> Plan:
             raise UsageError(f"An avatar says its own {trait.title!r}: no trait of a collection can be titled so.")
     personalities = load_personalities(common.data, collection)
     chosen = None if options.personality is None else find_personality(personalities, options.personality)
-    refinement = _refinement(options)
+    refinement = refinement_of(options.refine, options.refine_model, options.refine_strength)
     _check_sources(options)
     passes = passes_of(common, collection, options.base, refinement)
     posts, origin = _posts(options, common.settings)
@@ -103,15 +103,6 @@ def plan_avatar(options: AvatarOptions, common: Common) -> Plan:
         },
         asks=asks,
     )
-
-
-def _refinement(options: AvatarOptions) -> Refinement | None:
-    if options.refine is not None:
-        return Refinement(backend=options.refine, model=options.refine_model, strength=options.refine_strength)
-    for flag, value in (("--refine-model", options.refine_model), ("--refine-strength", options.refine_strength)):
-        if value is not None:
-            raise UsageError(f"{flag} says how to refine; say with which backend, too: --refine BACKEND.")
-    return None
 
 
 def _check_sources(options: AvatarOptions) -> None:

@@ -23,7 +23,7 @@ from tirada.output.text import counted
 from tirada.workflows.tokens import metadata
 from tirada.workflows.tokens.catalogue import Collection, load
 from tirada.workflows.tokens.deciding import Decision, decide, read_quotas, read_taken
-from tirada.workflows.tokens.passes import BASE, REFINED, TRAITS, Passes, Refinement, passes_of
+from tirada.workflows.tokens.passes import BASE, REFINED, TRAITS, Passes, passes_of, refinement_of
 from tirada.workflows.tokens.rarity import Rarity, rarities
 from tirada.workflows.workflow import Common, Opt, Workflow
 
@@ -77,7 +77,9 @@ def plan_collection(options: CollectionOptions, common: Common) -> Plan:
     collection = load(common.data, options.collection)
     wishes = read_quotas(collection, options.quota)
     taken = read_taken(collection, options.exclude)
-    passes = passes_of(common, collection, options.base, _refinement(options))
+    passes = passes_of(
+        common, collection, options.base, refinement_of(options.refine, options.refine_model, options.refine_strength)
+    )
     steps = [
         {**step, "images": 1 if name == BASE else options.count}
         for name, step in zip(passes.names, passes.steps, strict=True)
@@ -85,15 +87,6 @@ def plan_collection(options: CollectionOptions, common: Common) -> Plan:
     plan = passes.common.plan("collection", size=collection.size, steps=steps, job={})
     decision = decide(collection, options.count, wishes, taken, plan.seed)
     return replace(plan, job=_job(collection, options, passes, decision))
-
-
-def _refinement(options: CollectionOptions) -> Refinement | None:
-    if options.refine is not None:
-        return Refinement(backend=options.refine, model=options.refine_model, strength=options.refine_strength)
-    for flag, value in (("--refine-model", options.refine_model), ("--refine-strength", options.refine_strength)):
-        if value is not None:
-            raise UsageError(f"{flag} says how to refine; say with which backend, too: --refine BACKEND.")
-    return None
 
 
 def _unfinished(folders: Sequence[Path]) -> list[str]:

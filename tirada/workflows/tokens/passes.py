@@ -42,6 +42,17 @@ class Passes:
     notes: Sequence[str] = ()
 
 
+def refinement_of(backend: str | None, model: str | None, strength: float | None) -> Refinement | None:
+    """The refinement that --refine, --refine-model and --refine-strength ask for; raises UsageError where only the
+    latter two do."""
+    if backend is not None:
+        return Refinement(backend=backend, model=model, strength=strength)
+    for flag, value in (("--refine-model", model), ("--refine-strength", strength)):
+        if value is not None:
+            raise UsageError(f"{flag} says how to refine; say with which backend, too: --refine BACKEND.")
+    return None
+
+
 def passes_of(
     common: Common, collection: Collection, base: Path | None = None, refinement: Refinement | None = None
 ) -> Passes:
