@@ -10,9 +10,17 @@ import typer
 from tirada.cli.options import (
     BudgetOption,
     DryRunOption,
+    EmbedOption,
+    GuidanceOption,
     JsonOption,
+    LoraOption,
+    ModelOption,
     OutputOption,
+    PairsOption,
     QuietOption,
+    SchedulerOption,
+    SeedOption,
+    StepsOption,
     UserOption,
     YesOption,
     check_language,
@@ -75,17 +83,12 @@ def command(
         Literal["gpt", "composer"] | None,
         typer.Option("--writer", help="Who writes: GPT, or the offline composer.", show_default="gpt with a key"),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="Image model; see `models`.")] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", min=0, max=2**32 - 1, metavar="N", help="Makes the run repeatable.")
-    ] = None,
+    model: ModelOption = None,
+    seed: SeedOption = None,
     negative: Annotated[
         str, typer.Option("--negative", metavar="TEXT", help="What to keep out, beside the role's own list.")
     ] = "",
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", metavar="KEY=VALUE", help="A setting of the backend, e.g. quality=low."),
-    ] = None,
+    option: PairsOption = None,
     init_image: Annotated[
         Path | None, typer.Option("--init-image", metavar="FILE", help="Start from this image.")
     ] = None,
@@ -99,17 +102,10 @@ def command(
         list[Path] | None,
         typer.Option("--reference", metavar="FILE", help="Keep to what this image shows; repeatable."),
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, max=500, metavar="N", help="Sampling steps.")] = None,
-    guidance: Annotated[
-        float | None, typer.Option("--guidance", min=0, max=50, metavar="X", help="How closely to follow the prompt.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option("--scheduler", metavar="NAME", help="Sampler, by the name people know.")
-    ] = None,
-    lora: Annotated[
-        list[str] | None,
-        typer.Option("--lora", metavar="FILE[:WEIGHT]", help="A LoRA file or repository; repeatable."),
-    ] = None,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = None,
+    scheduler: SchedulerOption = None,
+    lora: LoraOption = None,
     compile: Annotated[
         Literal["auto", "on", "off"] | None,
         typer.Option("--compile", help="Compile a local model: faster once it is done.", show_default="auto"),
@@ -127,10 +123,7 @@ def command(
     format: Annotated[
         Literal["png", "jpeg", "webp"] | None, typer.Option("--format", help="Of the files.", show_default="png")
     ] = None,
-    embed: Annotated[
-        Literal["auto", "always", "never"],
-        typer.Option("--embed", help="Write title, tags and settings into the images; auto leaves signed ones alone."),
-    ] = "auto",
+    embed: EmbedOption = "auto",
     on_refusal: Annotated[
         Literal["skip", "rewrite"],
         typer.Option("--on-refusal", help="Of a content policy: skip the image, or rewrite the idea once."),

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -70,6 +70,30 @@ UserOption = Annotated[
     typer.Option("--user", metavar="NAME", parser=parse_user, help="For whom it is made.", show_default=False),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
+#: What decides the images themselves, for batches and workflows alike.
+ModelOption = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Image model; see `models`.")]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", min=0, max=2**32 - 1, metavar="N", help="Makes the run repeatable.")
+]
+PairsOption = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="KEY=VALUE", help="A setting of the backend, e.g. quality=low."),
+]
+StepsOption = Annotated[int | None, typer.Option("--steps", min=1, max=500, metavar="N", help="Sampling steps.")]
+GuidanceOption = Annotated[
+    float | None, typer.Option("--guidance", min=0, max=50, metavar="X", help="How closely to follow the prompt.")
+]
+SchedulerOption = Annotated[
+    str | None, typer.Option("--scheduler", metavar="NAME", help="Sampler, by the name people know.")
+]
+LoraOption = Annotated[
+    list[str] | None,
+    typer.Option("--lora", metavar="FILE[:WEIGHT]", help="A LoRA file or repository; repeatable."),
+]
+EmbedOption = Annotated[
+    Literal["auto", "always", "never"],
+    typer.Option("--embed", help="Write title, tags and settings into the images; auto leaves signed ones alone."),
+]
 
 #: Where the backend flags are noted while the command line is read, in the order they were typed.
 _TYPED = "tirada.backends"

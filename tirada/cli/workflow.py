@@ -17,9 +17,17 @@ import typer
 from tirada.cli.options import (
     BudgetOption,
     DryRunOption,
+    EmbedOption,
+    GuidanceOption,
     JsonOption,
+    LoraOption,
+    ModelOption,
     OutputOption,
+    PairsOption,
     QuietOption,
+    SchedulerOption,
+    SeedOption,
+    StepsOption,
     UserOption,
     YesOption,
     check_language,
@@ -87,37 +95,22 @@ def _common(
         str | None,
         typer.Option("--language", metavar="CODE", callback=check_language, help="Language of the texts."),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="Image model; see `models`.")] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", min=0, max=2**32 - 1, metavar="N", help="Makes the run repeatable.")
-    ] = None,
+    model: ModelOption = None,
+    seed: SeedOption = None,
     negative: Annotated[str, typer.Option("--negative", metavar="TEXT", help="What to keep out besides.")] = "",
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", metavar="KEY=VALUE", help="A setting of the backend, e.g. quality=low."),
-    ] = None,
+    option: PairsOption = None,
     strength: Annotated[
         float | None,
         typer.Option("--strength", min=0, max=1, metavar="0..1", help="How far from a start image, 1 = anywhere."),
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, max=500, metavar="N", help="Sampling steps.")] = None,
-    guidance: Annotated[
-        float | None, typer.Option("--guidance", min=0, max=50, metavar="X", help="How closely to follow the prompt.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option("--scheduler", metavar="NAME", help="Sampler, by the name people know.")
-    ] = None,
-    lora: Annotated[
-        list[str] | None,
-        typer.Option("--lora", metavar="FILE[:WEIGHT]", help="A LoRA file or repository; repeatable."),
-    ] = None,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = None,
+    scheduler: SchedulerOption = None,
+    lora: LoraOption = None,
     file_format: Annotated[
         Literal["png", "jpeg", "webp"] | None, typer.Option("--file-format", help="Of the files.", show_default="png")
     ] = None,
-    embed: Annotated[
-        Literal["auto", "always", "never"],
-        typer.Option("--embed", help="Write title, tags and settings into the images; auto leaves signed ones alone."),
-    ] = "auto",
+    embed: EmbedOption = "auto",
     user: UserOption = None,
     budget: BudgetOption = None,
     yes: YesOption = False,
