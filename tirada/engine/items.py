@@ -189,8 +189,13 @@ def as_taken(asked: Mapping[str, Any], able: Capabilities) -> dict[str, Any]:
     return taken
 
 
-def asked_of(state: RunState, concept_id: str, folder: Path, common: Mapping[str, Any], item: Item) -> dict[str, Any]:
-    """The whole request of an item, without its seed; raises MissingItem where it builds on one that is not there."""
+def asked_of(
+    state: RunState, files: Mapping[str, str], folder: Path, common: Mapping[str, Any], item: Item
+) -> dict[str, Any]:
+    """The whole request of an item, without its seed; ``files`` are those that others are made from, by name.
+
+    Raises MissingItem where it builds on one that is not there.
+    """
     own = {**state.plan.step_request(item.step), **item.request}
     if state.parts.backend is not None:
         own = as_taken(own, state.parts.backend.capabilities)
@@ -199,7 +204,7 @@ def asked_of(state: RunState, concept_id: str, folder: Path, common: Mapping[str
         if not isinstance(value, str) or not value.startswith(MARK):
             return value
         name = value.removeprefix(MARK)
-        file = items_of(state).finished(concept_id, name)
+        file = files.get(name)
         if file is None:
             raise MissingItem(f"The image {name!r}, which this one is made from, was not made.")
         return str(folder / file)

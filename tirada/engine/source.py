@@ -18,7 +18,7 @@ from sqlalchemy import RowMapping
 from models.contract import ImageRequest, alike
 from models.errors import ModelError, Refused
 from tirada.engine.events import ImageFailed
-from tirada.engine.items import MissingItem, asked_of, item_of
+from tirada.engine.items import MissingItem, asked_of, item_of, items_of
 from tirada.engine.job import Item
 from tirada.engine.plan import request_from_json
 from tirada.engine.state import TICK, RunState
@@ -59,6 +59,8 @@ class ActiveConcept:
         self.negative: str = row["negative"]
         self.request: dict[str, Any] = row["request"]
         self.folder = folder
+        #: The images of a job that others are made from, by name; None until one is asked for.
+        self.files: Mapping[str, str] | None = None
         #: Images the concept has in all, and those still to be settled.
         self.total = total
         self._waiting = waiting
@@ -223,7 +225,10 @@ class JobSource:
     def _item_job(self, concept: ActiveConcept, image: RowMapping) -> Job:
         item = item_of(image)
         words = replace(concept.words, title=item.title, prompt=item.prompt)
-        asked = asked_of(self._state, concept.id, concept.folder, concept.request, item)
+        if concept.files is None:
+            # Looked up once: those of earlier steps are settled, and ten thousand images may start from them.
+            concept.files = items_of(self._state).finished(concept.id)
+        asked = asked_of(self._state, concept.files, concept.folder, concept.request, item)
         backend = self._state.parts.backend
         seed = image["seed"] if backend is not None and backend.capabilities.seeds else None
         return Job(

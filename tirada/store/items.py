@@ -77,11 +77,13 @@ class Items:
         with self._database.read() as connection:
             return connection.execute(select(func.min(images.c.step)).where(*where)).scalar()
 
-    def finished(self, concept_id: str, name: str) -> str | None:
-        """The file of the finished image of that name; None where there is none."""
-        where = (images.c.concept_id == concept_id, images.c.name == name, images.c.state == "done")
+    def finished(self, concept_id: str) -> dict[str, str]:
+        """The files of the finished images, by name."""
+        where = (images.c.concept_id == concept_id, images.c.name.is_not(None), images.c.state == "done")
         with self._database.read() as connection:
-            return connection.execute(select(images.c.file).where(*where)).scalar()
+            return {
+                row.name: row.file for row in connection.execute(select(images.c.name, images.c.file).where(*where))
+            }
 
     def add_facts(self, concept_id: str, facts: Mapping[str, Mapping[str, str]]) -> None:
         """Facts about images, by name, beside those there are; of the same fact the new one counts."""
