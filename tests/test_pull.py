@@ -214,7 +214,8 @@ def test_ctrl_c_keeps_what_came(
     hub.requests.clear()
     resumed = pull()
     assert_whole(resumed)
-    assert ranges(hub) == [f"bytes={half}-"]
+    # Other files, too, may have been on their way: each goes on where it stopped.
+    assert ranges(hub).count(f"bytes={half}-") == 1
     assert "LAST USED" in pull_list(env)
     assert "incomplete" not in pull_list(env)
 
