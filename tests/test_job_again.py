@@ -102,15 +102,6 @@ def test_a_retry_moves_all_steps_to_another_backend(tirada: Tirada, openai: Open
     assert (info["ai"], info["backend"]) == ("Draft sketches", "draft")
 
 
-def test_the_words_of_a_job_cannot_be_rewritten(tirada: Tirada, openai: OpenAIServer) -> None:
-    openai.faults.append(REFUSED)
-    failed = tirada("avatar", "--dalle", *SMALL)
-    retried = tirada("retry", failed.json["run_id"], "--on-refusal", "rewrite")
-    assert (retried.code, openai.chats) == (2, 0)
-    assert "each image of avatar has its own" in retried.err
-    assert tirada("retry", failed.json["run_id"], "--on-refusal", "skip").code == 0
-
-
 @pytest.mark.parametrize(("own", "second"), [("draft", "dalle"), ("dalle", "draft")])
 def test_a_record_names_the_backend_of_the_run_whatever_refined_it(
     tirada: Tirada, openai: OpenAIServer, own: str, second: str

@@ -387,7 +387,7 @@ def test_an_interruption_ends_the_image_at_its_next_step() -> None:
 
 def test_a_run_that_is_stopped_goes_on_later(start_tirada: Callable[..., Any], tirada: Tirada) -> None:
     model = ("--stable-diffusion", "--model", checkpoint("sdxl"))
-    running = start_tirada(3, "64x64", *model, "--steps", 40, "--seed", 5, "--prompts", 3)
+    running = start_tirada(2, "64x64", *model, "--steps", 20, "--seed", 5, "--prompts", 2)
     while not list(Path().glob("output/*/*.png")):
         assert running.poll() is None, running.communicate()
         time.sleep(0.02)
@@ -397,4 +397,4 @@ def test_a_run_that_is_stopped_goes_on_later(start_tirada: Callable[..., Any], t
     assert "To go on" in err
     result = tirada("resume")
     assert result.code == 0, result.err
-    assert len(list(Path().glob("output/*/*.png"))) == 9
+    assert len(list(Path().glob("output/*/*.png"))) == 4

@@ -70,20 +70,20 @@ def test_a_large_run_is_read_from_the_store_in_pages(tirada: Tirada, monkeypatch
 
 
 def test_finished_ideas_are_forgotten(tirada: Tirada, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tirada.engine.source import JobSource
+    from tirada.engine.source import TaskSource
 
     most = 0
     lock = threading.Lock()
-    original = JobSource.forget
+    original = TaskSource.forget
 
-    def forget(self: JobSource, concept: Any) -> None:
+    def forget(self: TaskSource, concept: Any) -> None:
         nonlocal most
         with lock:
             most = max(most, len(self.active()))
         original(self, concept)
         assert concept not in self.active()
 
-    monkeypatch.setattr(JobSource, "forget", forget)
+    monkeypatch.setattr(TaskSource, "forget", forget)
     assert tirada(1, TINY, "--draft", "--role", "artist", "--prompts", 40).code == 0
     # Those being rendered, those being saved, and what lies between.
     assert 1 <= most <= 2 + 3 + 8 + 1

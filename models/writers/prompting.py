@@ -73,20 +73,21 @@ UNREADABLE = "No concept could be read from the answer. Answer with the JSON alo
 MISSING = "There was no concept for this brief."
 
 # What is not to be seen must not be named at all: image models draw what is negated, and filters read it.
+HARMLESS = """- Take out all that a content policy may mind: violence and its traces, weapons aimed at someone, \
+cruelty, harm to oneself; nudity and all that is intimate; minors in any scene that is not plainly harmless; drugs; \
+hatred and its signs; real people, living artists, brands, and characters from films, games, comics or books. Put \
+something harmless in its place that is as telling: the quiet field after the battle, red poppies for blood, an \
+unnamed singer for the star. Do not hint at what was there.
+- Where nothing seems wrong, a word was taken amiss: say the same with plain words of one meaning only, "photographed" \
+for "shot", "crimson" for "bloody".
+- Never name what is left out, not even to say that it is absent."""
 REWRITE = """You put ideas for pictures into safer words. An image service has declined to make the picture below: its \
 content policy minds something in it. Write the idea anew: nothing is left to mind, and it is still the same idea.
 
 Rules
 - Keep subject, place, light, colours, mood and composition: whoever sees both pictures side by side takes them for \
 two of one series.
-- Take out all that a content policy may mind: violence and its traces, weapons aimed at someone, cruelty, harm to \
-oneself; nudity and all that is intimate; minors in any scene that is not plainly harmless; drugs; hatred and its \
-signs; real people, living artists, brands, and characters from films, games, comics or books. Put something harmless \
-in its place that is as telling: the quiet field after the battle, red poppies for blood, an unnamed singer for the \
-star. Do not hint at what was there.
-- Where nothing seems wrong, a word was taken amiss: say the same with plain words of one meaning only, "photographed" \
-for "shot", "crimson" for "bloody".
-- Never name what is left out, not even to say that it is absent.
+{harmless}
 - title: 3 to 9 words; at most {title_max} characters; no quotation marks, no full stop at the end.
 - description: one to three complete sentences, 120 to 320 characters (never under {description_min} or over \
 {description_max}), about what can be seen. It ends with a full stop.
@@ -173,20 +174,21 @@ def correction(
     return [_say("assistant", quoted), again] if quoted else [again]
 
 
-def prompt_max(concept: Concept) -> int:
+def prompt_max(prompt: str) -> int:
     """How many characters the prompt that takes the place of this one may have."""
-    return max(PROMPT_MAX, len(concept.prompt) * 3 // 2)
+    return max(PROMPT_MAX, len(prompt) * 3 // 2)
 
 
 def rewriting(concept: Concept, reason: str) -> list[Message]:
     """The talk that asks for a safer concept of the same idea."""
     rules = REWRITE.format(
+        harmless=HARMLESS,
         title_max=TITLE_MAX,
         description_min=DESCRIPTION_MIN,
         description_max=DESCRIPTION_MAX,
         tags_min=TAGS_MIN,
         tags_max=TAGS_MAX,
-        prompt_max=prompt_max(concept),
+        prompt_max=prompt_max(concept.prompt),
     )
     old = Draft(concept.title, concept.description, concept.metatags, concept.prompt)
     asked = REWRITE_THIS.format(concept=as_json([old]), reason=plain(reason)[:QUOTED])

@@ -65,7 +65,7 @@ class SaferWords:
         if not draft.prompt:
             return ["There is no prompt."]
         found = []
-        most = prompting.prompt_max(concept)
+        most = prompting.prompt_max(concept.prompt)
         if len(draft.prompt) > most:
             found.append(f"The prompt has {len(draft.prompt)} characters; at most {most} are allowed.")
         if draft.prompt.casefold() == plain(concept.prompt).casefold():

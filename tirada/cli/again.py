@@ -17,7 +17,7 @@ from tirada.cli.report import cost_line, tell, tell_dry_run, usd_facts
 from tirada.cli.setup import Estimate, Setup
 from tirada.cli.status import ExitStatus
 from tirada.engine.plan import Plan
-from tirada.errors import StillGoing, TiradaError, UsageError
+from tirada.errors import StillGoing, TiradaError
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -100,11 +100,6 @@ def take_up(setup: Setup, store: Store, row: RowMapping, wishes: Wishes) -> Outc
 def _plan(setup: Setup, row: RowMapping, wishes: Wishes, *, changed: bool) -> Plan:
     """The plan as it is to go on, checked against its writer and backend."""
     plan = Plan.from_json(row["plan"])
-    if plan.steps and wishes.on_refusal == "rewrite":
-        raise UsageError(
-            f"--on-refusal rewrite puts a whole idea into other words; each image of {plan.workflow} has its own. "
-            "Retry it as it is, or with another backend or --model."
-        )
     if wishes.budget is not None:
         plan = replace(plan, budget=str(wishes.budget))
     if wishes.on_refusal is not None:

@@ -18,6 +18,7 @@ from tirada.cli.options import (
     OutputOption,
     PairsOption,
     QuietOption,
+    RefusalOption,
     SchedulerOption,
     SeedOption,
     StepsOption,
@@ -124,10 +125,7 @@ def command(
         Literal["png", "jpeg", "webp"] | None, typer.Option("--format", help="Of the files.", show_default="png")
     ] = None,
     embed: EmbedOption = "auto",
-    on_refusal: Annotated[
-        Literal["skip", "rewrite"],
-        typer.Option("--on-refusal", help="Of a content policy: skip the image, or rewrite the idea once."),
-    ] = "skip",
+    on_refusal: RefusalOption = "skip",
     user: UserOption = None,
     budget: BudgetOption = None,
     yes: YesOption = False,

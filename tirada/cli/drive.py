@@ -106,7 +106,7 @@ def see_through(
         raise
     finally:
         others = (backend for backend, _ in parts.others.values())
-        for part in (parts.backend, *others, parts.writer, parts.rewriter, parts.scribe):
+        for part in (parts.backend, *others, parts.writer, parts.rewriter, parts.scribe, parts.rewording):
             if part is not None:
                 part.close()
     for text in run.state.bugs:

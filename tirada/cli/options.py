@@ -94,6 +94,10 @@ EmbedOption = Annotated[
     Literal["auto", "always", "never"],
     typer.Option("--embed", help="Write title, tags and settings into the images; auto leaves signed ones alone."),
 ]
+RefusalOption = Annotated[
+    Literal["skip", "rewrite"],
+    typer.Option("--on-refusal", help="Of a content policy: skip the image, or put it into safer words once."),
+]
 
 #: Where the backend flags are noted while the command line is read, in the order they were typed.
 _TYPED = "tirada.backends"

@@ -20,6 +20,7 @@ from tirada.engine.events import (
     FolderDone,
     ImageDone,
     ImageFailed,
+    ImageReworded,
     ImagesPlanned,
     PromptsSaved,
     Remark,
@@ -137,6 +138,8 @@ def describe(event: Event) -> str | None:
             return f"{folder.name}, image {position} failed: {kind}: {message}"
         case ConceptRewritten(folder=folder, title=title, reason=reason):
             return f"{folder.name} was refused and is rewritten as {title!r} ({reason})"
+        case ImageReworded(folder=folder, position=position, reason=reason):
+            return f"{folder.name}, image {position} was refused and is asked for in safer words ({reason})"
         case Retrying(what=what, wait=wait, attempt=attempt, message=message):
             return f"{what}: try {attempt} in {wait:.1f} s ({message})"
         case FolderDone(path=path, done=done, failed=failed):

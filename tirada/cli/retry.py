@@ -30,7 +30,7 @@ def command(
     on_refusal: Annotated[
         Literal["skip", "rewrite"] | None,
         typer.Option(
-            "--on-refusal", help="Skip the image, or rewrite the idea once.", show_default="as the run had it"
+            "--on-refusal", help="Skip the image, or put it into safer words once.", show_default="as the run had it"
         ),
     ] = None,
     budget: BudgetOption = None,

@@ -295,7 +295,7 @@ class Setup:
             limits=self.limits(plan),
         )
         world = World(meter=ledger, novelty=novelty, memory=store)
-        gpt = texts.make_gpt(world) if rewrites(plan) else None
+        gpt = texts.make_gpt(world) if rewrites(plan) and not plan.steps else None
         writer: Writer | None = None
         dealer: Dealer | None = None
         if texts.name is not None and not plan.steps:
@@ -316,6 +316,7 @@ class Setup:
             rewriter=gpt,
             job=job_of(plan, self.data),
             scribe=texts.make_scribe(world, plan) if texts.answers(plan) else None,
+            rewording=texts.make_scribe(world) if rewrites(plan) and plan.steps else None,
             others={name: self.other_backend(name) for name in own},
         )
 

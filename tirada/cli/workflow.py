@@ -25,6 +25,7 @@ from tirada.cli.options import (
     OutputOption,
     PairsOption,
     QuietOption,
+    RefusalOption,
     SchedulerOption,
     SeedOption,
     StepsOption,
@@ -111,6 +112,7 @@ def _common(
         Literal["png", "jpeg", "webp"] | None, typer.Option("--file-format", help="Of the files.", show_default="png")
     ] = None,
     embed: EmbedOption = "auto",
+    on_refusal: RefusalOption = "skip",
     user: UserOption = None,
     budget: BudgetOption = None,
     yes: YesOption = False,
@@ -246,6 +248,7 @@ def _fields(common: dict[str, Any], budget: Decimal | None, language: str, file_
         },
         "format": common.get("file_format") or file_format,
         "embed": common.get("embed") or "auto",
+        "on_refusal": common.get("on_refusal") or "skip",
         "user": common.get("user") or "",
         "budget": budget,
     }

@@ -90,6 +90,15 @@ class ConceptRewritten:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageReworded:
+    """A content policy refused an image of a job; it is asked for in safer words."""
+
+    folder: Path
+    position: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepProgress:
     """How far the image is that a server of the user's own is rendering: a share of 0 to 1; 0 of 0 = not said."""
 
@@ -135,6 +144,7 @@ Event = (
     | JobProgress
     | ImageFailed
     | ConceptRewritten
+    | ImageReworded
     | StepProgress
     | Retrying
     | FolderDone

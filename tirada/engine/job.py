@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -94,6 +94,14 @@ class Job:
         A ModelError that comes out ends the run as a failed one; calls are tried again by the engine.
         """
         raise NotImplementedError
+
+    def reword(self, concept: Concept, item: Item, reason: str, scribe: Scribe) -> Item:
+        """The item in safer words, where a content policy refused it for that reason: another prompt, and other facts
+        where these repeat it. Called once for an image, where the user wants that; a ModelError that comes out leaves
+        the image refused."""
+        from models.writers.rewording import safer_prompt
+
+        return replace(item, prompt=safer_prompt(scribe, item.prompt, reason))
 
     def treat(self, picture: Image, item: Item) -> Image:
         """The picture as it is to be kept, of the same size; RGB or RGBA. The same object = nothing was changed."""

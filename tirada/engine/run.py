@@ -22,7 +22,7 @@ from tirada.engine.plan import Plan, ReadyConcept
 from tirada.engine.rendering import Renderer
 from tirada.engine.report import Report, make_report
 from tirada.engine.saving import Saver, received, spool_path
-from tirada.engine.source import ActiveConcept, JobSource
+from tirada.engine.source import ActiveConcept, TaskSource
 from tirada.engine.state import EngineOptions, Parts, RunState
 from tirada.engine.watching import watched
 from tirada.engine.writing import BriefSource, WriteStage, planned, recover_prompts
@@ -195,7 +195,7 @@ class Run:
         """Render what is ready until the threads that fill the queue are through; returns what was not finished."""
         state = self.state
         saver = Saver(state)
-        source = JobSource(state, ready, collect=saver.collect, finish=saver.finish, step=step)
+        source = TaskSource(state, ready, collect=saver.collect, finish=saver.finish, step=step)
         renderer = Renderer(state, source, saver.settle)
         saver.connect(source, renderer)
         assert state.parts.backend is not None

@@ -22,7 +22,7 @@ from tirada.engine.finishing import finish_folder
 from tirada.engine.items import Finishing, tell_so_far
 from tirada.engine.plan import heeded_negative
 from tirada.engine.rendering import Delivered, Renderer
-from tirada.engine.source import ActiveConcept, Job, JobSource
+from tirada.engine.source import ActiveConcept, RenderTask, TaskSource
 from tirada.engine.state import RunState
 from tirada.errors import StoreError, reason
 from tirada.output.atomic import fsync_folder, write_bytes
@@ -44,10 +44,10 @@ class Saver:
         # Answers come in bursts: there is room for all that are under way, or saving would hold up the next calls.
         room = max(2 * state.options.save_threads + 2, able.max_in_flight * able.max_batch if able else 0)
         self._queue: queue.Queue[Delivered | None] = queue.Queue(maxsize=room)
-        self._source: JobSource | None = None
+        self._source: TaskSource | None = None
         self._renderer: Renderer | None = None
 
-    def connect(self, source: JobSource, renderer: Renderer) -> None:
+    def connect(self, source: TaskSource, renderer: Renderer) -> None:
         """The stages before this one, for finishing folders and for asking again."""
         self._source, self._renderer = source, renderer
 
@@ -56,13 +56,13 @@ class Saver:
         if self._put_aside(item):
             self._queue.put(item)
 
-    def collect(self, job: Job, row: RowMapping) -> bool:
+    def collect(self, task: RenderTask, row: RowMapping) -> bool:
         """Resume an image that an earlier sitting received: True when its bytes are still there to be saved."""
-        spool = spool_path(job.concept.folder, job.position)
+        spool = spool_path(task.concept.folder, task.position)
         if not spool.exists():
             return False
         image = GeneratedImage(image=spool.read_bytes(), width=0, height=0, seed=row["seed"], model=row["model"] or "")
-        self._queue.put(Delivered(job, image, 0, None))
+        self._queue.put(Delivered(task, image, 0, None))
         return True
 
     def close(self) -> None:
@@ -81,7 +81,7 @@ class Saver:
                 self._state.halt("bug", f"{type(exc).__name__}: {exc}")
 
     def _save_one(self, item: Delivered) -> None:
-        job = item.job
+        task = item.task
         try:
             self._receive(item)
             self._finish(item)
@@ -94,12 +94,12 @@ class Saver:
         except Exception as exc:  # noqa: BLE001 - one item's failure never ends the batch
             self._state.bug(exc)
             self._fail(item, "bug", f"{type(exc).__name__}: {exc}")
-        self.settle(job)
+        self.settle(task)
 
-    def settle(self, job: Job) -> None:
+    def settle(self, task: RenderTask) -> None:
         """Count the image as settled; the last one of a concept finishes its folder."""
-        if job.concept.settle_one():
-            self.finish(job.concept)
+        if task.concept.settle_one():
+            self.finish(task.concept)
 
     def finish(self, concept: ActiveConcept) -> None:
         """Every image of the concept is settled: write what became of it."""
@@ -117,7 +117,7 @@ class Saver:
         """Get a service's bytes out of memory at once, where a kill would lose them; False when that cannot be done."""
         if item.settled is None or not isinstance(item.image.image, bytes):
             return True
-        spool = spool_path(item.job.concept.folder, item.job.position)
+        spool = spool_path(item.task.concept.folder, item.task.position)
         temp = spool.with_name(f"{spool.name}.{secrets.token_hex(6)}.tmp")
         try:
             temp.write_bytes(item.image.image)
@@ -136,7 +136,7 @@ class Saver:
         # Where not even this can be kept, the open call says it.
         with contextlib.suppress(StoreError):
             self._state.parts.store.set_image(
-                item.job.image_id, "in_doubt", settled=item.settled, attempts=item.attempts, **why
+                item.task.image_id, "in_doubt", settled=item.settled, attempts=item.attempts, **why
             )
 
     def _receive(self, item: Delivered) -> None:
@@ -144,21 +144,21 @@ class Saver:
         if item.settled is None:
             return
         if isinstance(item.image.image, bytes):
-            with spool_path(item.job.concept.folder, item.job.position).open("r+b") as file:
+            with spool_path(item.task.concept.folder, item.task.position).open("r+b") as file:
                 os.fsync(file.fileno())
-            fsync_folder(item.job.concept.folder)
+            fsync_folder(item.task.concept.folder)
         columns = {"attempts": item.attempts, "model": item.image.model}
-        self._state.parts.store.set_image(item.job.image_id, "received", settled=item.settled, **columns)
+        self._state.parts.store.set_image(item.task.image_id, "received", settled=item.settled, **columns)
 
     def _cannot_save(self, item: Delivered, exc: BaseException) -> None:
-        job = item.job
-        self._state.halt("disk", f"{job.concept.folder.name}, image {job.position} cannot be saved: {reason(exc)}.")
+        task = item.task
+        self._state.halt("disk", f"{task.concept.folder.name}, image {task.position} cannot be saved: {reason(exc)}.")
 
     def _finish(self, item: Delivered) -> None:
-        state, job = self._state, item.job
-        request, fmt = job.request, state.plan.format
+        state, task = self._state, item.task
+        request, fmt = task.request, state.plan.format
         assert fmt in ("png", "jpeg", "webp")
-        finishing = Finishing(state.parts.job, job.item)
+        finishing = Finishing(state.parts.job, task.item)
         prepared = prepare(
             item.image,
             width=request.width,
@@ -166,26 +166,26 @@ class Saver:
             fmt=fmt,  # type: ignore[arg-type]
             embed=state.plan.embed,  # type: ignore[arg-type]
             metadata=self._metadata(item),
-            touch=finishing.touch if job.item is not None else None,
+            touch=finishing.touch if task.item is not None else None,
         )
-        stem = job.item.name if job.item is not None else image_stem(job.position, job.concept.total)
+        stem = task.item.name if task.item is not None else image_stem(task.position, task.concept.total)
         name = f"{stem}.{EXTENSIONS[fmt]}"
-        path = job.concept.folder / name
+        path = task.concept.folder / name
         write_bytes(path, prepared.data)
         if prepared.untouched is not None and finishing.keeps_original:
             original = f"{stem}-original.{EXTENSIONS[fmt]}"
-            write_bytes(job.concept.folder / original, prepared.untouched)
+            write_bytes(task.concept.folder / original, prepared.untouched)
             finishing.facts["original"] = original
         sidecar = None
         if prepared.sidecar is not None:
             sidecar = Path(name).with_suffix(".xmp").name
-            write_bytes(job.concept.folder / sidecar, prepared.sidecar)
+            write_bytes(task.concept.folder / sidecar, prepared.sidecar)
         columns: dict[str, Any] = {
             "file": name,
             "sha256": prepared.sha256,
             "sidecar": sidecar,
             "note": prepared.note,
-            "prompt": None if job.words is job.concept.words else job.words.prompt,
+            "prompt": None if task.words is task.concept.words else task.words.prompt,
             "width": prepared.width,
             "height": prepared.height,
             "rendered_width": prepared.rendered_width,
@@ -198,13 +198,13 @@ class Saver:
             columns |= {"attempts": item.attempts, "model": item.image.model}
             if item.image.cost_usd is not None:
                 columns["cost"] = str(item.image.cost_usd)
-        if job.item is not None:
+        if task.item is not None:
             columns["facts"] = {clean(fact): clean(str(text)) for fact, text in finishing.facts.items()}
-        state.parts.store.set_image(job.image_id, "done", error_kind=None, error=None, **columns)
-        spool_path(job.concept.folder, job.position).unlink(missing_ok=True)
+        state.parts.store.set_image(task.image_id, "done", error_kind=None, error=None, **columns)
+        spool_path(task.concept.folder, task.position).unlink(missing_ok=True)
         state.count(done=1)
         state.emit(ImageDone(path, item.image.cost_usd))
-        tell_so_far(state, job.concept.id, job.concept.folder)
+        tell_so_far(state, task.concept.id, task.concept.folder)
 
     def _takes_seeds(self) -> bool:
         """False where a seed that was planned, for another backend maybe, decided nothing."""
@@ -212,12 +212,12 @@ class Saver:
         return backend is not None and backend.capabilities.seeds
 
     def _metadata(self, item: Delivered) -> ImageMetadata:
-        parts, job, request = self._state.parts, item.job, item.job.request
+        parts, task, request = self._state.parts, item.task, item.task.request
         assert parts.backend is not None
         return ImageMetadata(
-            title=job.words.title,
-            description=job.words.description,
-            tags=job.words.metatags,
+            title=task.words.title,
+            description=task.words.description,
+            tags=task.words.metatags,
             prompt=request.prompt,
             negative=heeded_negative(parts.backend, request),
             seed=item.image.seed,
@@ -234,26 +234,26 @@ class Saver:
 
     def _render_again(self, item: Delivered, error: ModelError) -> None:
         """The bytes are no sound image: ask again on this very thread, bounded like any other try."""
-        spool_path(item.job.concept.folder, item.job.position).unlink(missing_ok=True)
+        spool_path(item.task.concept.folder, item.task.position).unlink(missing_ok=True)
         assert self._renderer is not None
         if item.attempt < self._state.options.retry.tries:
             # To be made once more, in a later sitting where this one halts.
-            self._state.parts.store.set_image(item.job.image_id, "planned")
+            self._state.parts.store.set_image(item.task.image_id, "planned")
             # Without patience: it is here that the calls are settled which would be waited for.
-            self._renderer.render([item.job], self._save_now, attempt=item.attempt + 1, patient=False)
+            self._renderer.render([item.task], self._save_now, attempt=item.attempt + 1, patient=False)
             return
         self._fail(item, error.kind, str(error))
-        self.settle(item.job)
+        self.settle(item.task)
 
     def _save_now(self, item: Delivered) -> None:
         if self._put_aside(item):
             self._save_one(item)
 
     def _fail(self, item: Delivered, kind: str, message: str) -> None:
-        job = item.job
-        self._state.parts.store.set_image(job.image_id, "failed", error_kind=kind, error=redact(message))
+        task = item.task
+        self._state.parts.store.set_image(task.image_id, "failed", error_kind=kind, error=redact(message))
         self._state.count(failed=1)
-        self._state.emit(ImageFailed(job.concept.folder, job.position, kind, redact(message)))
+        self._state.emit(ImageFailed(task.concept.folder, task.position, kind, redact(message)))
 
 
 def received(output: Path, images: Iterable[RowMapping]) -> list[RowMapping]:

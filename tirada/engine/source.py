@@ -1,4 +1,4 @@
-"""Hands out image jobs, concept by concept, in order.
+"""Hands out images to render, concept by concept, in order.
 
 Invariant: memory holds a few concepts and a page of their images, however large the run is.
 """
@@ -74,8 +74,8 @@ class ActiveConcept:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One image to render."""
+class RenderTask:
+    """One image to render; what a workflow adds to a run is the ``engine.job.Job``."""
 
     concept: ActiveConcept
     image_id: int
@@ -88,25 +88,25 @@ class Job:
     tried: int = 0
     #: What was said when these words were refused.
     refused: str = ""
-    #: The job that an earlier sitting handed in, and the call that paid for it.
+    #: The job at the service that an earlier sitting handed in, and the call that paid for it.
     pending: str | None = None
     pending_call: str | None = None
 
-    def in_words(self, words: Words) -> Job:
+    def in_words(self, words: Words) -> RenderTask:
         """The same image, asked for with other words."""
         request = replace(self.request, prompt=words.prompt, title=words.title)
         return replace(self, request=request, words=words, refused="")
 
 
-class JobSource:
-    """Takes concept ids off a queue (None ends it) and turns them into jobs; safe to call from many threads."""
+class TaskSource:
+    """Takes concept ids off a queue (None ends it) and turns them into tasks; safe to call from many threads."""
 
     def __init__(
         self,
         state: RunState,
         ready: queue.Queue[str | None],
         *,
-        collect: Callable[[Job, RowMapping], bool],
+        collect: Callable[[RenderTask, RowMapping], bool],
         finish: Callable[[ActiveConcept], None],
         step: int | None = None,
     ) -> None:
@@ -121,24 +121,24 @@ class JobSource:
         #: The step of a job whose images are handed out.
         self.step = step
         self._lock = threading.Lock()
-        self._jobs: Iterator[Job] = iter(())
-        self._spare: Job | None = None
+        self._tasks: Iterator[RenderTask] = iter(())
+        self._spare: RenderTask | None = None
         self._ended = False
         self._active: dict[str, ActiveConcept] = {}
 
-    def next_jobs(self, most: int) -> list[Job]:
-        """Up to ``most`` jobs that differ in words and seeds only; empty at the end of the run or when it halts."""
+    def next_tasks(self, most: int) -> list[RenderTask]:
+        """Up to ``most`` tasks that differ in words and seeds only; empty at the end of the run or when it halts."""
         with self._lock:
-            jobs: list[Job] = []
-            while len(jobs) < most and not self._state.stopping:
-                job = self._next(block=not jobs)
-                if job is None:
+            tasks: list[RenderTask] = []
+            while len(tasks) < most and not self._state.stopping:
+                task = self._next(block=not tasks)
+                if task is None:
                     break
-                if jobs and not alike(jobs[0].request, job.request):
-                    self._spare = job
+                if tasks and not alike(tasks[0].request, task.request):
+                    self._spare = task
                     break
-                jobs.append(job)
-            return jobs
+                tasks.append(task)
+            return tasks
 
     def active(self) -> list[ActiveConcept]:
         """Concepts that were begun and are not finished."""
@@ -147,17 +147,17 @@ class JobSource:
     def forget(self, concept: ActiveConcept) -> None:
         self._active.pop(concept.id, None)
 
-    def _next(self, *, block: bool) -> Job | None:
+    def _next(self, *, block: bool) -> RenderTask | None:
         if self._spare is not None:
             spare, self._spare = self._spare, None
             return spare
         while True:
-            for job in self._jobs:
-                return job
+            for task in self._tasks:
+                return task
             concept_id = self._next_concept(block)
             if concept_id is None:
                 return None
-            self._jobs = self._begin(concept_id)
+            self._tasks = self._begin(concept_id)
 
     def _next_concept(self, block: bool) -> str | None:
         while not self._ended and not self._state.stopping:
@@ -171,7 +171,7 @@ class JobSource:
             return concept_id
         return None
 
-    def _begin(self, concept_id: str) -> Iterator[Job]:
+    def _begin(self, concept_id: str) -> Iterator[RenderTask]:
         """Make the concept's folder (unless an earlier sitting did) and go through its open images."""
         state, store = self._state, self._state.parts.store
         row = store.concept(concept_id)
@@ -194,15 +194,15 @@ class JobSource:
             self._finish(concept)
         for image in store.open_images(concept_id, self.step):
             try:
-                job = self._job(concept, image)
+                task = self._task(concept, image)
             except MissingItem as exc:
                 self._lose(concept, image, exc)
                 continue
-            if image["state"] == "received" and self._collect(job, image):
+            if image["state"] == "received" and self._collect(task, image):
                 continue
             if image["state"] == "submitted":
-                job = self._with_pending(job)
-            yield job
+                task = self._with_pending(task)
+            yield task
 
     def _lose(self, concept: ActiveConcept, image: RowMapping, why: MissingItem) -> None:
         """What it is to be made from is not there, and will not be in this run."""
@@ -213,16 +213,17 @@ class JobSource:
         if concept.settle_one():
             self._finish(concept)
 
-    def _job(self, concept: ActiveConcept, image: RowMapping) -> Job:
+    def _task(self, concept: ActiveConcept, image: RowMapping) -> RenderTask:
         if image["name"] is not None:
-            return self._item_job(concept, image)
+            return self._item_task(concept, image)
         words = concept.words if image["prompt"] is None or concept.rewritten is None else concept.rewritten
         request = request_from_json(concept.request, self._seed(concept.position, image))
-        refused = image["error"] if image["state"] == "planned" and image["error_kind"] == Refused.kind else ""
-        job = Job(concept, image["id"], image["position"], request, words, None, image["attempts"], refused or "")
-        return job if words is concept.words else job.in_words(words)
+        task = RenderTask(
+            concept, image["id"], image["position"], request, words, None, image["attempts"], _refused(image)
+        )
+        return task if words is concept.words else task.in_words(words)
 
-    def _item_job(self, concept: ActiveConcept, image: RowMapping) -> Job:
+    def _item_task(self, concept: ActiveConcept, image: RowMapping) -> RenderTask:
         item = item_of(image)
         words = replace(concept.words, title=item.title, prompt=item.prompt)
         if concept.files is None:
@@ -231,9 +232,8 @@ class JobSource:
         asked = asked_of(self._state, concept.files, concept.folder, concept.request, item)
         backend = self._state.parts.backend
         seed = image["seed"] if backend is not None and backend.capabilities.seeds else None
-        return Job(
-            concept, image["id"], image["position"], request_from_json(asked, seed), words, item, image["attempts"]
-        )
+        request, tried = request_from_json(asked, seed), image["attempts"]
+        return RenderTask(concept, image["id"], image["position"], request, words, item, tried, _refused(image))
 
     def _seed(self, concept: int, image: RowMapping) -> int | None:
         """The image's seed; one of the plan's where it was planned for a backend that takes none, and this one does."""
@@ -243,11 +243,17 @@ class JobSource:
             return seed
         return plan.seeds(concept)[int(image["position"]) - 1]
 
-    def _with_pending(self, job: Job) -> Job:
-        """The job with what an earlier sitting handed in for it."""
+    def _with_pending(self, task: RenderTask) -> RenderTask:
+        """The task with what an earlier sitting handed in for it."""
         parts = self._state.parts
-        call = parts.store.open_job(job.image_id)
+        call = parts.store.open_job(task.image_id)
         if call is None:
-            return job
+            return task
         parts.ledger.adopt(call["id"], call["estimate"])
-        return replace(job, pending=call["job"], pending_call=call["id"])
+        return replace(task, pending=call["job"], pending_call=call["id"])
+
+
+def _refused(image: RowMapping) -> str:
+    """What was said when the words of an image were refused that still waits for others; "" for any other image."""
+    waits = image["state"] == "planned" and image["error_kind"] == Refused.kind
+    return (image["error"] or "") if waits else ""

@@ -81,6 +81,8 @@ class Parts:
     job: Job | None = None
     #: Who answers the job's questions; None = nobody, offline.
     scribe: Scribe | None = None
+    #: Who puts refused images of a job into safer words, where the plan wants that.
+    rewording: Scribe | None = None
     #: The backends of steps that have one of their own, each with its name for people.
     others: Mapping[str, tuple[ImageBackend, str]] = field(default_factory=dict)
 

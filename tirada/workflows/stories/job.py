@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tirada.workflows.stories.text import (
     Character,
     Story,
     card,
+    one_line,
     page_prompt,
     sheet_prompt,
     story_from,
@@ -130,6 +132,15 @@ class StoryJob(Job):
                 request=self._job["use"],
                 facts={"page": str(number), "text": text, "picture": picture},
             )
+
+    def reword(self, concept: Concept, item: Item, reason: str, scribe: Scribe) -> Item:
+        """A page shows its scene in other words; the card is repeated as it is."""
+        if "picture" not in item.facts:
+            return super().reword(concept, item, reason, scribe)
+        from models.writers.rewording import safer_prompt
+
+        picture = one_line(safer_prompt(scribe, item.facts["picture"], reason))
+        return replace(item, prompt=page_prompt(concept.prompt, picture), facts={**item.facts, "picture": picture})
 
     # --- measuring, and making again
 

@@ -11,7 +11,7 @@ from typing import cast
 from models.contract import GeneratedImage, ImageBackend, JobBackend
 from models.errors import BadAnswer, ModelError, RateLimited, Refused, Unavailable
 from tirada.engine.retry import RetryPolicy, StillRunning
-from tirada.engine.source import Job
+from tirada.engine.source import RenderTask
 from tirada.engine.state import TICK, RunState
 
 #: Seconds a job still has when the user wants to leave.
@@ -26,12 +26,12 @@ class JobRunner:
         self._backend = cast(JobBackend, backend)
         self._policy: RetryPolicy = state.options.retry
 
-    def run(self, job: Job, call: str) -> GeneratedImage | ModelError:
+    def run(self, task: RenderTask, call: str) -> GeneratedImage | ModelError:
         """The image of a request, or of the job that an earlier sitting handed in for it."""
         try:
-            name = job.pending
+            name = task.pending
             if name is None:
-                name = self._backend.submit(job.request)
+                name = self._backend.submit(task.request)
                 self._state.parts.store.note_job(call, name)
         except ModelError as exc:
             return exc
