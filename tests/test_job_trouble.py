@@ -13,7 +13,11 @@ from models.writers.endpoint import Endpoint
 from tests.cli_tools import Tirada
 from tests.run_tools import rows
 from tests.servers.openai_api import OpenAIServer
+from tirada.engine.finishing import finish_folder
+from tirada.engine.jobrun import JobRun
 from tirada.engine.run import Run
+from tirada.engine.source import ActiveConcept
+from tirada.engine.state import RunState
 from tirada.errors import NotFound
 from tirada.workflows.avatar import Avatar
 
@@ -81,6 +85,33 @@ def test_ctrl_c_after_the_last_image_says_how_to_go_on(tirada: Tirada, monkeypat
     (folder,) = stopped.folders
     assert not (folder / "avatar.json").exists()
     assert tirada("resume").code == 0 and (folder / "avatar.json").exists()
+
+
+def test_ctrl_c_while_a_job_is_finished_asks_for_no_resume(tirada: Tirada, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish = JobRun._finish
+
+    def interrupted(self: JobRun, concept_id: str) -> None:
+        self._state.halt("interrupted", "Interrupted: what is in flight is finished first.")
+        finish(self, concept_id)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(JobRun, "_finish", interrupted)
+        done = tirada(*SMALL, "--json")
+    assert (done.code, done.json["status"], done.json["message"], status()) == (0, "done", "", "done")
+    assert (Path(done.json["folders"][0]) / "avatar.json").exists()
+    assert "Nothing to resume" in tirada("resume").err
+
+
+def test_ctrl_c_while_the_last_folder_is_written_asks_for_no_resume(
+    tirada: Tirada, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(state: RunState, concept: ActiveConcept) -> None:
+        state.halt("interrupted", "Interrupted: what is in flight is finished first.")
+        finish_folder(state, concept)
+
+    monkeypatch.setattr("tirada.engine.saving.finish_folder", interrupted)
+    done = tirada("2", "64x64", "--draft")
+    assert (done.code, status()) == (0, "done") and "To go on" not in done.err
 
 
 @pytest.mark.parametrize(("pages", "room"), [(5, 8000), (60, 20000)])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from tirada.engine.state import RunState
+from tirada.engine.state import Halt, RunState
 from tirada.output.text import counted
 from tirada.store.queries import folders_of
 
@@ -89,14 +89,16 @@ def make_report(state: RunState, seconds: float) -> Report:
     most = state.openings.most_common(1)
     spoiled = failed + refused + in_doubt
     waiting = 0 if plan.prompts_only else sum(figures.get(name, 0) for name in ("planned", "submitted", "received"))
-    message = state.halted.message if state.halted else ""
+    written_all = written + concepts_failed >= plan.concepts
+    halted = None if written_all and not waiting and not in_doubt and _came_late(state) else state.halted
+    message = halted.message if halted else ""
     if waiting and not message:
         what = counted(waiting, "image is", "images are")
         message = f"{what} not ready yet at the service, but paid for; a resume collects what is missing."
     return Report(
         run_id=state.run_id,
-        status=_status(state, done, spoiled, waiting),
-        exit_code=_exit_code(state, done, spoiled + waiting),
+        status=_status(halted, done, spoiled, waiting),
+        exit_code=_exit_code(halted, done, spoiled + waiting),
         wanted=wanted,
         done=done,
         failed=failed,
@@ -119,10 +121,17 @@ def make_report(state: RunState, seconds: float) -> Report:
     )
 
 
-def _status(state: RunState, done: int, spoiled: int, waiting: int) -> str:
-    if state.halted is not None and state.halted.kind == "interrupted":
+def _came_late(state: RunState) -> bool:
+    """Was the run interrupted when all that was written had its images, files and rows already?"""
+    if state.halted is None or state.halted.kind != "interrupted":
+        return False
+    return next(state.parts.store.unfinished_concepts(state.run_id), None) is None
+
+
+def _status(halted: Halt | None, done: int, spoiled: int, waiting: int) -> str:
+    if halted is not None and halted.kind == "interrupted":
         return "interrupted"
-    if state.halted is not None or waiting:
+    if halted is not None or waiting:
         # With jobs that wait at the service the run is not over, however well it went.
         return "stopped"
     if not spoiled:
@@ -130,9 +139,9 @@ def _status(state: RunState, done: int, spoiled: int, waiting: int) -> str:
     return "partial" if done else "failed"
 
 
-def _exit_code(state: RunState, done: int, spoiled: int) -> int:
-    if state.halted is not None and state.halted.kind in HALT_CODES:
-        return HALT_CODES[state.halted.kind]
-    if state.halted is None and not spoiled:
+def _exit_code(halted: Halt | None, done: int, spoiled: int) -> int:
+    if halted is not None and halted.kind in HALT_CODES:
+        return HALT_CODES[halted.kind]
+    if halted is None and not spoiled:
         return 0
     return 4 if done else 1
