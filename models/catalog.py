@@ -375,7 +375,9 @@ def _rows(
                 problem = exc.errors()[0] if isinstance(exc, ValidationError) else {"loc": (), "msg": str(exc)}
                 place = ".".join(str(part) for part in problem["loc"])
                 hint = "" if changed or over is None else _suggested_id(kind, name, over)
-                raise SetupError(f"{where}: [[{kind}]] {name}: {place} {problem['msg']}.", hint=hint) from exc
+                # A whole row has no place.
+                what = f"{place} {problem['msg'].removeprefix('Value error, ')}".strip()
+                raise SetupError(f"{where}: [[{kind}]] {name}: {what}.", hint=hint) from exc
     return rows
 
 

@@ -270,3 +270,27 @@ def test_a_backend_option_with_a_slip(tirada: Tirada) -> None:
     result = tirada("1", TINY, "--dalle", "--option", "quality=best", OPENAI_API_KEY="test-key")
     assert result.code == 2
     assert "low, medium, high" in result.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (("avatar", "--writer", "me"), "'--writer': 'me' is not one of 'gpt', 'composer'."),
+        (("4", "--format", "gif"), "'--format': 'gif' is not one of 'png', 'jpeg', 'webp'."),
+        (("collection", "0"), "it must be greater than or equal to 1"),
+        (("story", "a fox", "--pages", "many"), "'--pages': it must be a whole number"),
+        (("brand", "--strength", "much"), "'--strength': it must be a number"),
+    ],
+)
+def test_a_wrong_value_is_told_in_plain_words(tirada: Tirada, typed: tuple[str, ...], said: str) -> None:
+    result = tirada(*typed)
+    assert result.code == 2 and not made()
+    assert said in result.err and "Value error" not in result.err and "Input should" not in result.err
+
+
+def test_a_row_of_the_catalog_that_contradicts_itself_is_told_in_plain_words(tirada: Tirada) -> None:
+    Path("own.toml").write_text(
+        '[[image]]\nid = "stable-diffusion-xl-base-1.0"\n[image.weights]\nreferences_max = 0\n', encoding="utf-8"
+    )
+    result = tirada("models", CATALOG_FILE="own.toml")
+    assert result.code == 3 and "1.0: weights references and references_max must agree." in result.err

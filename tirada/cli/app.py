@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from tirada import __version__
 from tirada.cli import (
@@ -72,11 +73,33 @@ COMPLETION = {"--install-completion", "--show-completion"}
 INSTALLED = "tirada"
 
 
+#: How the library that Typer checks values with puts it, and how we do.
+WORDS = {
+    "Value error, ": "",
+    "Input should be a valid integer, unable to parse string as an integer": "it must be a whole number",
+    "Input should be a valid number, unable to parse string as a number": "it must be a number",
+    "Input should be ": "it must be ",
+}
+
+
+class Commands(TyperGroup):
+    """The commands; what is wrong with a value is said in plain words."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as exc:
+            for theirs, ours in WORDS.items():
+                exc.message = exc.message.replace(theirs, ours, 1)
+            raise
+
+
 def make_app(arguments: list[str]) -> typer.Typer:
     """The program. What Typer would only parse with the help of pydantic is left out where it is not asked for:
     that is half of the time of ``--help``.
     """
     app = typer.Typer(
+        cls=Commands,
         add_completion=not COMPLETION.isdisjoint(arguments[:1]),
         pretty_exceptions_enable=False,
         no_args_is_help=False,
