@@ -376,7 +376,7 @@ def _rows(
                 place = ".".join(str(part) for part in problem["loc"])
                 hint = "" if changed or over is None else _suggested_id(kind, name, over)
                 # A whole row has no place.
-                what = f"{place} {problem['msg'].removeprefix('Value error, ')}".strip()
+                what = f"{place} {str(problem['msg']).removeprefix('Value error, ')}".strip()
                 raise SetupError(f"{where}: [[{kind}]] {name}: {what}.", hint=hint) from exc
     return rows
 

@@ -92,6 +92,20 @@ def test_a_page_keeps_its_characters(tirada: Tirada, openai: BillingServer, chat
     assert safe == refused.replace(scene, SAFE) and scene.replace("1", "2") in second
 
 
+def test_what_was_refused_is_told_legibly(tirada: Tirada, openai: BillingServer, chat: Chat) -> None:
+    openai.faults.append(replace(REFUSED, path="/images/edits"))
+    result = tell(tirada, "--dalle", "--pages", 2, *REWRITE)
+    assert "image page-01 was refused and is asked for in safer words" in result.err
+    (folder,) = result.folders
+    page, sheet = (folder / "info.md").read_text(encoding="utf-8"), (folder / "index.html").read_text(encoding="utf-8")
+    # What is long has a line of its own; there, it is opened by who wants to read it.
+    assert f"page: 1 · picture: {SAFE} · consistency: " in page
+    assert "  \nrefused prompt: children's book" in page and "  \nrefused for: dalle" in page
+    assert "<details><summary>refused prompt</summary>children&#x27;s book" in sheet
+    # The cover has no text, and its number is no page.
+    assert "page: cover" in page and "text: ," not in page and "page: 0" not in page + sheet and "text: <" not in sheet
+
+
 def test_words_are_sought_once(tirada: Tirada, openai: BillingServer, chat: Chat) -> None:
     openai.faults += [REFUSED, REFUSED]
     result = tirada(*AVATAR, *REWRITE)

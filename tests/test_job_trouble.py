@@ -12,7 +12,7 @@ import pytest
 from models.writers.endpoint import Endpoint
 from tests.cli_tools import Tirada
 from tests.run_tools import rows
-from tests.servers.openai_api import OpenAIServer
+from tests.servers.openai_api import Fault, OpenAIServer
 from tirada.engine.finishing import finish_folder
 from tirada.engine.jobrun import JobRun
 from tirada.engine.run import Run
@@ -133,3 +133,18 @@ def test_a_long_answer_has_room_and_time_from_the_start(
     assert pages == 60 or asked[0]["max_completion_tokens"] == room
     # As long as REQUEST_TIMEOUT_SECONDS allows where it takes that.
     assert patience[-1] == 300 if pages == 60 else 120 < patience[-1] < 300
+
+
+def test_what_cannot_be_made_for_want_of_another_is_said_once_and_by_name(tirada: Tirada, openai: OpenAIServer) -> None:
+    openai.faults.append(Fault(status=400, code="moderation_blocked", path="/images/"))
+    result = tirada("collection", "5", "--dalle", "--size", "128x128")
+    assert result.code == 1
+    assert "image base failed: refused" in result.err and "image 01 failed: missing_item" in result.err
+    assert result.err.count("missing_item") == 1
+    assert "4 more images could not be made for the same reason." in result.err
+    (folder,) = (path for path in Path("output").iterdir() if (path / "info.json").exists())
+    assert [one["name"] for one in json.loads((folder / "info.json").read_text())["failures"]][:2] == ["base", "01"]
+    assert "| base | refused" in (folder / "info.md").read_text()
+    assert "<td>base</td>" in (folder / "index.html").read_text()
+    again = tirada("show", "latest", "--json")
+    assert again.json["failures"][0]["name"] == "base"

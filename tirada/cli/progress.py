@@ -6,6 +6,7 @@ Invariant: a listener never fails a run and never prints to stdout.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 from types import TracebackType
@@ -66,6 +67,8 @@ class Silent:
     def __init__(self) -> None:
         #: Why the run stops, once that was said.
         self.stopped = ""
+        # How many images were not made for want of the same other one, by what was said of the first of them.
+        self._alike: Counter[str] = Counter()
         # (folder, place in it) of images, and ("", place in the run) of concepts, both from 1.
         self._failed: set[tuple[str, int]] = set()
 
@@ -82,6 +85,21 @@ class Silent:
                 self._failed.add((folder.name, position))
             case Stopping(message=message):
                 self.stopped = message
+
+    def _said(self, event: Event) -> list[str]:
+        """The lines for an event. Of many images that want the same other one, the first is named, then how many."""
+        match event:
+            case ImageFailed(kind="missing_item", message=message):
+                self._alike[message] += 1
+                if self._alike[message] > 1:
+                    self._keep(event)
+                    return []
+            case FolderDone():
+                more = sum(self._alike.values()) - len(self._alike)
+                self._alike.clear()
+                if more:
+                    return [f"{counted(more, 'more image')} could not be made for the same reason.", *_lines(event)]
+        return _lines(event)
 
     def __enter__(self) -> Self:
         return self
@@ -116,8 +134,9 @@ class Lines(Silent):
             self._pace.count()
         if isinstance(event, PromptsSaved):
             self._done += event.rows
-        if (line := describe(event)) is not None:
-            console.note(line)
+        if lines := self._said(event):
+            for line in lines:
+                console.note(line)
             self._keep(event)
         elif time.monotonic() - self._last >= HEARTBEAT:
             pace = self._pace.said(self._wanted - self._done)
@@ -127,6 +146,11 @@ class Lines(Silent):
         self._last = time.monotonic()
 
 
+def _lines(event: Event) -> list[str]:
+    line = describe(event)
+    return [] if line is None else [line]
+
+
 def describe(event: Event) -> str | None:
     """The line for an event that is worth one."""
     match event:
@@ -134,12 +158,12 @@ def describe(event: Event) -> str | None:
             return f"Run {run_id} {'goes on' if resumed else 'starts'}. {note}".rstrip()
         case ConceptFailed(position=position, kind=kind, message=message):
             return f"Prompt {position + 1} failed: {kind}: {message}"
-        case ImageFailed(folder=folder, position=position, kind=kind, message=message):
-            return f"{folder.name}, image {position} failed: {kind}: {message}"
+        case ImageFailed(folder=folder, position=position, kind=kind, message=message, name=name):
+            return f"{folder.name}, image {name or position} failed: {kind}: {message}"
         case ConceptRewritten(folder=folder, title=title, reason=reason):
             return f"{folder.name} was refused and is rewritten as {title!r} ({reason})"
-        case ImageReworded(folder=folder, position=position, reason=reason):
-            return f"{folder.name}, image {position} was refused and is asked for in safer words ({reason})"
+        case ImageReworded(folder=folder, name=name, reason=reason):
+            return f"{folder.name}, image {name} was refused and is asked for in safer words ({reason})"
         case Retrying(what=what, wait=wait, attempt=attempt, message=message):
             return f"{what}: try {attempt} in {wait:.1f} s ({message})"
         case FolderDone(path=path, done=done, failed=failed):
@@ -222,8 +246,8 @@ class Bars(Silent):
                 )
             case StepProgress() if self._images is not None:
                 self._progress.update(self._images, steps=_steps(event))
-            case FolderDone():
-                return
-        if (line := describe(event)) is not None:
+        lines = self._said(event)
+        for line in lines[:-1] if isinstance(event, FolderDone) else lines:
             self._progress.console.print(escape(line), highlight=False, soft_wrap=True)
+        if lines:
             self._keep(event)

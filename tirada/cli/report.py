@@ -34,7 +34,7 @@ def tell(report: Report, setup: Setup, said: Silent, *, quiet: bool) -> None:
     for failure in report.failures:
         if not said.failure(failure):
             what = f"concept {failure['concept']}"
-            what += f", image {failure['image']}" if failure["image"] else ""
+            what += f", image {failure.get('name', failure['image'])}" if failure["image"] else ""
             console.error(f"{what}: {failure['error']}: {failure['message']}")
     if not quiet:
         console.note(_summary(report))

@@ -78,6 +78,8 @@ class ImageFailed:
     position: int
     kind: str
     message: str
+    #: What it is called, as an image of a job.
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class ImageReworded:
     """A content policy refused an image of a job; it is asked for in safer words."""
 
     folder: Path
-    position: int
+    name: str
     reason: str
 
 

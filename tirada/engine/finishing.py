@@ -156,6 +156,7 @@ def _entry(state: RunState, image: RowMapping, common: Mapping[str, str]) -> dic
 def _failure(image: RowMapping) -> dict[str, object]:
     return {
         "index": image["position"],
+        "name": image["name"] or "",
         "seed": image["seed"],
         "error": image["error_kind"] or "unknown",
         "message": image["error"] or "",

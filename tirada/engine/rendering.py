@@ -245,7 +245,7 @@ class Renderer:
             **({} if self._paid else {"cost": "0"}),
         )
         state.count(**{left: 1})
-        state.emit(ImageFailed(task.concept.folder, task.position, error.kind, str(error)))
+        state.emit(ImageFailed(task.concept.folder, task.position, error.kind, str(error), task.name))
         if isinstance(error, Unavailable):
             state.service_failed(error)
         self._settle(task)
@@ -255,7 +255,7 @@ class Renderer:
     ) -> None:
         wait = max(decision.wait for _, decision, _ in again)
         task, decision, error = again[0]
-        what = f"{task.concept.folder.name}, image {task.position}"
+        what = f"{task.concept.folder.name}, image {task.name or task.position}"
         self._state.emit(Retrying(what, trials[task.image_id].attempt, wait, str(error)))
         if decision.everyone:
             self._state.throttle.slow_down(began, wait)

@@ -98,7 +98,7 @@ class Rewriting:
         job, store, concept = state.parts.job, state.parts.store, task.concept
         assert job is not None and scribe is not None
         whole = concept_of(store.concept(concept.id))
-        where = f"{concept.folder.name}, image {task.position}"
+        where = f"{concept.folder.name}, image {item.name}"
         new = self._find(lambda: job.reword(whole, item, task.refused, scribe), where)
         if not isinstance(new, Item):
             return new
@@ -106,7 +106,7 @@ class Rewriting:
         facts = {clean(name): clean(str(text)) for name, text in facts.items()}
         new = replace(new, prompt=clean(new.prompt), facts=facts)
         store.set_image(task.image_id, "planned", prompt=new.prompt, facts=facts)
-        state.emit(ImageReworded(concept.folder, task.position, task.refused))
+        state.emit(ImageReworded(concept.folder, item.name, task.refused))
         words = replace(task.words, prompt=new.prompt)
         return replace(task.in_words(words), item=new)
 

@@ -248,7 +248,7 @@ def _doubts(images: Sequence[Mapping[str, Any]], *, skipped: bool) -> str:
     if not images:
         return ""
     cost = sum((Decimal(image["cost"]) for image in images if image["cost"]), Decimal(0))
-    named = [f"{one['folder']}, image {one['position']} ({one['cost'] or '?'} USD)" for one in images[:DOUBTS_NAMED]]
+    named = [f"{one['folder']}, image {one['image']} ({one['cost'] or '?'} USD)" for one in images[:DOUBTS_NAMED]]
 
     more = f"; and {len(images) - DOUBTS_NAMED} more" if len(images) > DOUBTS_NAMED else ""
     fate = "left as it was:" if skipped else "asked for again:"

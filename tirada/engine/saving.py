@@ -253,7 +253,7 @@ class Saver:
         task = item.task
         self._state.parts.store.set_image(task.image_id, "failed", error_kind=kind, error=redact(message))
         self._state.count(failed=1)
-        self._state.emit(ImageFailed(task.concept.folder, task.position, kind, redact(message)))
+        self._state.emit(ImageFailed(task.concept.folder, task.position, kind, redact(message), task.name))
 
 
 def received(output: Path, images: Iterable[RowMapping]) -> list[RowMapping]:

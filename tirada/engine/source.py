@@ -92,6 +92,11 @@ class RenderTask:
     pending: str | None = None
     pending_call: str | None = None
 
+    @property
+    def name(self) -> str:
+        """What it is called as an image of a job; "" in a batch."""
+        return "" if self.item is None else self.item.name
+
     def in_words(self, words: Words) -> RenderTask:
         """The same image, asked for with other words."""
         request = replace(self.request, prompt=words.prompt, title=words.title)
@@ -209,7 +214,7 @@ class TaskSource:
         state = self._state
         state.parts.store.set_image(image["id"], "failed", error_kind=why.kind, error=str(why))
         state.count(failed=1)
-        state.emit(ImageFailed(concept.folder, image["position"], why.kind, str(why)))
+        state.emit(ImageFailed(concept.folder, image["position"], why.kind, str(why), image["name"] or ""))
         if concept.settle_one():
             self._finish(concept)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PACKAGE = "tirada.output"
 #: A title of more characters is set smaller.
 LONG_TITLE = 70
+#: A fact of more characters, such as a prompt, is folded.
+LONG_FACT = 240
 #: Kinds of images, those that were asked for first, and how the others are marked.
 KINDS = {"result": "", "step": "on the way", "try": "another try"}
 #: Up to so many images are shown larger than a grid cell would be.
@@ -95,11 +97,15 @@ def _own(image: ImageEntry) -> str:
     if image.title is None:
         return ""
     kind = f'<span class="fact kind">{KINDS[image.kind]}</span>' if image.kind != "result" else ""
-    facts = "".join(
-        f'<span class="fact">{safe_line(name.replace("_", " "))}: {safe_line(text)}</span>'
-        for name, text in image.facts.items()
-    )
+    facts = "".join(_fact(name.replace("_", " "), text) for name, text in image.facts.items() if text.strip())
     return f'<span class="own">{safe_line(image.title)}</span>{kind}{facts}'
+
+
+def _fact(name: str, text: str) -> str:
+    """One thing to say of an image; a long one waits to be opened."""
+    if len(text) > LONG_FACT:
+        return f"<details><summary>{safe_line(name)}</summary>{safe_line(text)}</details>"
+    return f'<span class="fact">{safe_line(name)}: {safe_line(text)}</span>'
 
 
 def _prompt(info: Info) -> str:
@@ -138,8 +144,8 @@ def _failures(info: Info) -> str:
     if not info.failures:
         return ""
     rows = "\n".join(
-        f"<tr><td>{failure.index}</td><td>{safe_line(failure.error)}</td><td>{safe_line(failure.message)}</td>"
-        f"<td>{failure.attempts}</td></tr>"
+        f"<tr><td>{safe_line(failure.name) or failure.index}</td><td>{safe_line(failure.error)}</td>"
+        f"<td>{safe_line(failure.message)}</td><td>{failure.attempts}</td></tr>"
         for failure in info.failures
     )
     count = len(info.failures)

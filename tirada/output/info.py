@@ -110,6 +110,7 @@ class Failure(_Record):
     """One image that is missing, and why."""
 
     index: int = Field(ge=1, description="Its place in the batch, from 1.")
+    name: Text = Field(default="", description="In a job: its file without the extension.")
     seed: int | None = None
     error: str = Field(description="The kind of error, e.g. refused or rate_limited.")
     message: Text

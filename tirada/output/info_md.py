@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>&|~$#])")
 _LINE_START = re.compile(r"^(\d*)([-+=.)])(?=[\s=-]|$)")
+#: A fact of more characters has a line of its own.
+LONG_FACT = 60
 _BACKTICKS = re.compile(r"`+")
 
 
@@ -38,7 +40,7 @@ def render(info: Info) -> str:
         seeds = (f"{n}. {'not set' if seed is None else seed}" for n, seed in enumerate(info.seeds, start=1))
         blocks += ["## Seeds (in order)", "\n".join(seeds)]
     if info.failures:
-        rows = [(str(f.index), f.error, f.message, str(f.attempts)) for f in info.failures]
+        rows = [(f.name or str(f.index), f.error, f.message, str(f.attempts)) for f in info.failures]
         blocks += ["## Not made", _table([("Image", "Error", "Message", "Attempts"), *rows])]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -80,11 +82,20 @@ def _pictures(info: Info) -> list[str]:
 
 def _picture(number: int, image: ImageEntry, info: Info) -> str:
     shown = f"![{_escape(info.words_of(image).title)}, {number}]({quote(image.file)})"
-    facts = ", ".join(f"{_escape(name.replace('_', ' '))}: {_escape(text)}" for name, text in image.facts.items())
     if image.title is None:
         return shown
     kind = {"result": "", "step": " (made on the way)", "try": " (another try was better)"}[image.kind]
-    return f"{shown}\n\n**{_escape(image.title)}**{kind}" + (f"  \n{facts}" if facts else "")
+    return "  \n".join([f"{shown}\n\n**{_escape(image.title)}**{kind}", *_facts(image)])
+
+
+def _facts(image: ImageEntry) -> list[str]:
+    """Lines about an image of a job: what is short side by side, what is long after it, each on a line of its own."""
+    short: list[str] = []
+    long: list[str] = []
+    for name, text in image.facts.items():
+        if text.strip():
+            (long if len(text) > LONG_FACT else short).append(f"{_escape(name.replace('_', ' '))}: {_escape(text)}")
+    return [*([" · ".join(short)] if short else []), *long]
 
 
 def _rewrite(info: Info) -> list[str]:

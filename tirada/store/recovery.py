@@ -93,9 +93,9 @@ class Recovery:
         self._database.change(lambda c: c.execute(statement))
 
     def doubtful_images(self) -> Sequence[Mapping[str, Any]]:
-        """Images in doubt: folder, position, and what their calls may have cost in vain (USD)."""
+        """Images in doubt: folder, name or place in it, and what their calls may have cost in vain (USD)."""
         query = (
-            select(images.c.id, concepts.c.folder, images.c.position, calls.c.cost)
+            select(images.c.id, concepts.c.folder, images.c.position, images.c.name, calls.c.cost)
             .join_from(images, concepts, images.c.concept_id == concepts.c.id)
             .join(calls, and_(calls.c.image_id == images.c.id, calls.c.state.in_(IN_VAIN)), isouter=True)
             .where(images.c.run_id == self._run_id, images.c.state == "in_doubt")
@@ -103,8 +103,8 @@ class Recovery:
         )
         found: dict[int, dict[str, Any]] = {}
         with self._database.read() as connection:
-            for image, folder, position, cost in connection.execute(query):
-                one = found.setdefault(image, {"folder": folder, "position": position, "cost": None})
+            for image, folder, position, name, cost in connection.execute(query):
+                one = found.setdefault(image, {"folder": folder, "image": name or position, "cost": None})
                 if cost is not None:
                     one["cost"] = str(Decimal(one["cost"] or 0) + Decimal(cost))
         return list(found.values())

@@ -241,15 +241,16 @@ class Store:
 
         Both are counted from 1, here as everywhere that people or their programs read: ``concept`` is its place in the
         run, ``image`` its place in ``folder``; the two are None for a concept that was not written.
+        An image of a job has its ``name``, too.
         """
         kept = concepts.c.position, concepts.c.folder
         written = select(*kept, concepts.c.error_kind, concepts.c.error).order_by(concepts.c.position)
-        made = select(*kept, images.c.position.label("image"), images.c.error_kind, images.c.error)
+        made = select(*kept, images.c.position.label("image"), images.c.name, images.c.error_kind, images.c.error)
         with self.database.read() as connection:
             rows = connection.execute(
                 written.where(concepts.c.run_id == run_id, concepts.c.status == "failed").limit(limit)
             ).all()
-            found = [_failed(row[0], None, None, row[2], row[3]) for row in rows]
+            found = [_failed(row[0], None, None, None, row[2], row[3]) for row in rows]
             spoiled = connection.execute(
                 made.join_from(images, concepts, images.c.concept_id == concepts.c.id)
                 .where(images.c.run_id == run_id, images.c.state.in_(("failed", "refused", "in_doubt")))
@@ -374,6 +375,7 @@ def _changed(stored: ColumnElement[Any], before: Mapping[str, Any], after: Mappi
 
 
 def _failed(
-    position: int, folder: str | None, image: int | None, kind: str | None, message: str | None
+    position: int, folder: str | None, image: int | None, name: str | None, kind: str | None, message: str | None
 ) -> dict[str, Any]:
-    return {"concept": position + 1, "folder": folder, "image": image, "error": kind, "message": message}
+    own = {} if name is None else {"name": name}
+    return {"concept": position + 1, "folder": folder, "image": image, **own, "error": kind, "message": message}

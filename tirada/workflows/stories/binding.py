@@ -117,12 +117,13 @@ class Binder:
             "",
             f"Pictures compared to {compared}. 1 = alike; a page shows a scene, so even good ones stay well below.",
             "",
-            "| page | picture | consistency | colour | layout | CLIP | images made |",
-            "|---|---|---|---|---|---|---|",
+            f"| page | picture | consistency | colour | layout |{' CLIP |' if figures.with_clip else ''} images made |",
+            f"|---|---|---|---|---|{'---|' if figures.with_clip else ''}---|",
         ]
         for number, choice in self._choices.items():
             found = figures.of(choice.chosen, anchor)
             values = [found.figure, found.colour, found.layout, found.clip] if found is not None else [None] * 4
+            values = values if figures.with_clip else values[:-1]
             cells = [f"{value:.2f}" if value is not None else "" for value in values]
             picture = _name(choice) or f"missing: {choice.chosen.error or choice.chosen.state}"
             if number in unseen and choice.chosen.done:

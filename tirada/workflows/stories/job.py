@@ -19,7 +19,17 @@ from tirada.engine.plan import SEEDS, Plan
 from tirada.workflows.stories import wordlist
 from tirada.workflows.stories.binding import Binder
 from tirada.workflows.stories.consistency import Likeness
-from tirada.workflows.stories.takes import SHEET, TRY, Choice, Figures, base_name, choose, compared, next_name
+from tirada.workflows.stories.takes import (
+    SHEET,
+    TRY,
+    Choice,
+    Figures,
+    base_name,
+    choose,
+    compared,
+    next_name,
+    page_facts,
+)
 from tirada.workflows.stories.text import (
     NEGATIVE,
     Character,
@@ -130,7 +140,7 @@ class StoryJob(Job):
                 step=step if number == 1 else step + 1,
                 seed=(seed + 1 + number) % SEEDS,
                 request=self._job["use"],
-                facts={"page": str(number), "text": text, "picture": picture},
+                facts=page_facts(number, text, picture),
             )
 
     def reword(self, concept: Concept, item: Item, reason: str, scribe: Scribe) -> Item:
@@ -169,7 +179,7 @@ class StoryJob(Job):
             step=step,
             seed=(self._plan.seed + 1 + choice.number + STRIDE * (choice.tries + 1)) % SEEDS,
             request=first.request,
-            facts={name: first.facts[name] for name in ("page", "text", "picture")},
+            facts=page_facts(choice.number, first.facts.get("text", ""), first.facts["picture"]),
         )
 
     def compare(self, made: Sequence[Made]) -> Mapping[str, Mapping[str, str]]:

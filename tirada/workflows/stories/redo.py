@@ -13,7 +13,7 @@ from tirada.engine.job import Item, Made
 from tirada.engine.plan import SEEDS, Plan
 from tirada.errors import TiradaError, UsageError
 from tirada.workflows.stories import wordlist
-from tirada.workflows.stories.takes import TAKE, by_page, next_name
+from tirada.workflows.stories.takes import TAKE, by_page, next_name, page_facts
 from tirada.workflows.stories.text import one_line, page_prompt
 
 #: Seeds of takes are that far apart, and from those of all tries.
@@ -49,5 +49,5 @@ def another_take(plan: Plan, concept: Concept, made: Sequence[Made], page: str, 
         step=max(one.item.step for one in made) + 1,
         seed=(plan.seed + 1 + number + STRIDE * len(images)) % SEEDS,
         request=latest.request,
-        facts={"page": str(number), "text": latest.facts["text"], "picture": picture},
+        facts=page_facts(number, latest.facts.get("text", ""), picture),
     )

@@ -1,7 +1,7 @@
 """Which image of several becomes the picture of a page, and how alike each is to the character sheet.
 
-An image belongs to the page that its fact "page" names (0 = the cover). Its name tells where it comes from: "page-03"
-was made first, "page-03-try-2" because that one drifted, "page-03-take-2" because the user asked for it.
+An image belongs to the page that its fact "page" names (a number, or "cover"). Its name tells where it comes from:
+"page-03" was made first, "page-03-try-2" because that one drifted, "page-03-take-2" because the user asked for it.
 Invariant: everything follows from the images as the store knows them, so each sitting chooses alike.
 """
 
@@ -14,19 +14,27 @@ from pathlib import Path
 from tirada.engine.job import Made
 from tirada.workflows.stories.consistency import Consistency, Likeness, compare
 
-SHEET = "sheet"
+SHEET, COVER = "sheet", "cover"
 TRY, TAKE = "-try-", "-take-"
 
 
 def base_name(number: int) -> str:
     """What the first image of a page is called; page 0 is the cover."""
-    return f"page-{number:02d}" if number else "cover"
+    return f"page-{number:02d}" if number else COVER
 
 
 def page_of(made: Made) -> int | None:
     """The page an image is for; None for the sheet."""
-    number = made.item.facts.get("page", "")
-    return int(number) if number.isdecimal() else None
+    page = made.item.facts.get("page", "")
+    if page == COVER:
+        return 0
+    return int(page) if page.isdecimal() else None
+
+
+def page_facts(number: int, text: str, picture: str) -> dict[str, str]:
+    """What travels with every image of a page; the cover has no text."""
+    words = {"text": text} if text else {}
+    return {"page": str(number) if number else COVER, **words, "picture": picture}
 
 
 def by_page(made: Sequence[Made]) -> dict[int, list[Made]]:
@@ -74,6 +82,11 @@ class Figures:
         self._reference = reference
         self._likeness = likeness
         self._known: dict[tuple[Path, int, Path], Consistency] = {}
+
+    @property
+    def with_clip(self) -> bool:
+        """Does a CLIP model look at them, too?"""
+        return self._likeness is not None
 
     def anchor(self, made: Sequence[Made]) -> Path | None:
         """What images are compared to: the sheet, the user's reference, or else the first page."""
