@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from models.writers.endpoint import Endpoint
 from tests.cli_tools import Tirada
@@ -148,3 +149,32 @@ def test_what_cannot_be_made_for_want_of_another_is_said_once_and_by_name(tirada
     assert "<td>base</td>" in (folder / "index.html").read_text()
     again = tirada("show", "latest", "--json")
     assert again.json["failures"][0]["name"] == "base"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (("brand", "--strength", "0.4"), "--strength says how far to go from a start image, and nothing here starts"),
+        (("avatar", "--dalle", "--strength", "0.4"), "and backend 'dalle' takes none; leave it out."),
+        (
+            ("campaign", "a bar of soap", "--dalle", "--base-image", "fox.png", "--strength", "0.4"),
+            "'dalle' takes none",
+        ),
+        (("story", "a fox", "--strength", "0.4"), "it needs --from-sheet"),
+        (("story", "a fox", "--no-sheet", "--strength", "0.4"), "it needs --from-sheet"),
+        (("story", "a fox", "--tries", "3"), "--tries needs --redo-below"),
+        (("campaign", "a bar of soap", "--writer", "composer", "--language", "es"), "in English, not 'es'"),
+    ],
+)
+def test_an_option_that_nothing_goes_by_is_refused(
+    tirada: Tirada, openai: OpenAIServer, typed: tuple[str, ...], said: str
+) -> None:
+    Image.new("RGB", (64, 64), "navy").save("fox.png")
+    result = tirada(*typed)
+    assert result.code == 2 and said in result.err
+    assert not openai.requests and not list(Path("output").glob("20*"))
+
+
+def test_a_prompt_that_is_left_alone_may_be_in_any_language(tirada: Tirada) -> None:
+    typed = ("campaign", "una pastilla de jabón", "--enrich", "never", "--language", "es", "--size", "64x64")
+    assert tirada(*typed, "--variants", "1").code == 0

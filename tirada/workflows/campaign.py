@@ -62,6 +62,11 @@ def plan_campaign(options: CampaignOptions, common: Common) -> Plan:
     _check(options, prompt, common)
     found = detail.look_at(prompt)
     enriched = options.enrich == "always" or (options.enrich == "auto" and not found.detailed)
+    if enriched and not common.gpt and common.language != "en":
+        raise UsageError(
+            f"Without a text model a campaign is written out in English, not {common.language!r}. The GPT writer knows"
+            " it (--writer gpt, OPENAI_API_KEY); --enrich never leaves a prompt as it is."
+        )
     industry = catalog.load_industry(common.data, options.industry or DEFAULT_INDUSTRY)
     style = _style(options, common, needed=enriched and "style" not in found.facets)
     base = prepare_base(

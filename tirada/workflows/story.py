@@ -23,7 +23,7 @@ from tirada.workflows.workflow import Common, Opt, Workflow
 SIZE = (1024, 1024)
 #: How far a page may go from the sheet it starts from, with --from-sheet: enough for a scene, not for other colours.
 STRENGTH = 0.6
-PAGES_MAX, IDEA_MAX, TRIES_MAX = 60, 2000, 5
+PAGES_MAX, IDEA_MAX, TRIES_MAX, TRIES = 60, 2000, 5, 2
 #: Contrast between paper and ink that a style must have, as WCAG 2 counts it.
 CONTRAST = 7.0
 HINT = "Say --from-sheet, and each page starts from the character sheet: this backend takes no reference images."
@@ -76,7 +76,9 @@ class StoryOptions:
     redo_below: Annotated[
         float | None, Opt(help="Make pages again that are less consistent than this.", min=0, max=1, metavar="0..1")
     ] = None
-    tries: Annotated[int, Opt(help="How often, at most.", min=1, max=TRIES_MAX, metavar="N")] = 2
+    tries: Annotated[
+        int | None, Opt(help=f"How often, at most; {TRIES} unless said.", min=1, max=TRIES_MAX, metavar="N")
+    ] = None
     font: Annotated[
         Path | None, Opt(help="Set the book in this font, e.g. for Japanese or Arabic letters.", metavar="FILE")
     ] = None
@@ -90,6 +92,7 @@ def plan_story(options: StoryOptions, common: Common) -> Plan:
     if not idea or len(idea) > IDEA_MAX:
         raise UsageError(f"The idea has {len(idea)} characters; 1 to {IDEA_MAX:,} are right.")
     _check_names(options.character)
+    _check_together(options, common)
     if not common.gpt:
         _check_offline(options, common, folder)
     reference = _file(options.reference, "reference")
@@ -101,6 +104,7 @@ def plan_story(options: StoryOptions, common: Common) -> Plan:
     title = one_line(options.title)
     if len(title) > TITLE_MAX:
         raise UsageError(f"The title has {len(title)} characters; at most {TITLE_MAX} are right.")
+    tries = TRIES if options.tries is None else options.tries
     sheet, use, notes = _consistency(options, common, reference)
     first = 1 if sheet else 0
     others = options.pages - 1 + options.cover
@@ -108,7 +112,7 @@ def plan_story(options: StoryOptions, common: Common) -> Plan:
     steps += [{"images": 1, "request": use}]
     steps += [{"images": others, "request": use}] if others else []
     if options.redo_below is not None:
-        steps += [{"images": others + 1, "request": use}] * options.tries
+        steps += [{"images": others + 1, "request": use}] * tries
     age = age_from(options.age)
     clip = _clip(common.settings.get("CLIP_MODEL"))
     from tirada.workflows.stories.asking import expected_tokens
@@ -134,7 +138,7 @@ def plan_story(options: StoryOptions, common: Common) -> Plan:
             "use": use,
             "reference": "" if reference is None else str(reference),
             "redo_below": options.redo_below,
-            "tries": options.tries,
+            "tries": tries,
             "font": "" if font is None else str(font),
             "clip_model": clip,
             "notes": notes,
@@ -178,6 +182,13 @@ def _style(name: str, folder: Path) -> tuple[str, dict[str, str]]:
     close = difflib.get_close_matches(wanted, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}."
     raise UsageError(f"There is no book style {name!r}; {hint}")
+
+
+def _check_together(options: StoryOptions, common: Common) -> None:
+    if options.tries is not None and options.redo_below is None:
+        raise UsageError("--tries needs --redo-below: pages are made again that are less consistent than it says.")
+    if common.strength is not None and not options.from_sheet:
+        raise UsageError("--strength says how far pages go from the sheet that they start from: it needs --from-sheet.")
 
 
 def _check_offline(options: StoryOptions, common: Common, folder: Path) -> None:

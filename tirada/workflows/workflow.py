@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from models.contract import Capabilities
 from tirada.engine.job import Job
 from tirada.engine.plan import SEEDS, Plan
+from tirada.errors import UsageError
 
 Options = TypeVar("Options")
 
@@ -131,7 +132,8 @@ class Common:
         """The plan of a run with a job.
 
         ``size`` and ``model`` are the workflow's own, where the user said none; ``request`` adds to what the user said.
-        ``steps`` and ``asks`` are as in Plan; ``job`` is whatever the job needs to be made anew (JSON).
+        ``steps`` and ``asks`` are as in Plan; ``job`` is whatever the job needs to be made anew (JSON). Raises
+        UsageError for a strength that nothing goes by.
         """
         width, height = self.size or size
         whole: dict[str, Any] = {"width": width, "height": height, "model": self.model or model}
@@ -141,6 +143,7 @@ class Common:
             whole["negative"] = self.negative
         if self.options:
             whole["options"] = dict(self.options)
+        self._check_strength([whole, *(step.get("request", {}) for step in steps)])
         return Plan(
             workflow=workflow,
             concepts=1,
@@ -159,6 +162,13 @@ class Common:
             steps=tuple(dict(step) for step in steps),
             asks=tuple(asks),
         )
+
+    def _check_strength(self, requests: Sequence[Mapping[str, Any]]) -> None:
+        if self.strength is None or any(request.get("strength") == self.strength for request in requests):
+            return
+        starts = any(request.get("init_image") for request in requests)
+        why = f"backend {self.backend!r} takes none" if starts else "nothing here starts from one"
+        raise UsageError(f"--strength says how far to go from a start image, and {why}; leave it out.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
