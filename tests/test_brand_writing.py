@@ -66,7 +66,7 @@ def test_without_a_wish_the_kit_proposes(tirada: Tirada, openai: OpenAIServer) -
     done = tirada("brand", "--sex", "female", "--age", 30, "--size", "96x96", "--draft")
     assert done.code == 0, done.err
     (talk,) = talks(openai)
-    assert "Subject: a woman in her late thirties" in talk[1] and "Age: 30" in talk[1]
+    assert "Subject: a woman in her early thirties" in talk[1] and "Age: 30" in talk[1]
     assert "What happens (take it if it fits): " in talk[1] and "The wish" not in talk[1]
     assert "measures a tall window" in info_of(done.folders[0])["prompt"]
 

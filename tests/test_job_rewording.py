@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli_tools import Result, Tirada, endpoint
+from tests.cli_tools import ROOT, Result, Tirada, endpoint
 from tests.run_tools import SERIAL, BillingServer, KillAt, rows, run
 from tests.servers.base import Fault
 from tests.servers.openai_chat import default_chat
@@ -184,3 +185,38 @@ def test_words_that_were_found_are_not_sought_again_after_a_kill(after: bool) ->
         assert [prompt == SAFE for prompt in asked(server)] == [False, True, False]
         paid = [call for call in rows(OUTPUT, "calls") if call["kind"] == "image" and call["state"] == "settled"]
         assert len(paid) == server.billed == 2
+
+
+CAR = ("brand", "--product", "car", "--dalle", "--writer", "composer", "--size", "128x128", "--seed", "7", "--json")
+DRIVE = "A bright photograph: a small electric car, rolling along a quiet road, by a calm lake. The light is soft."
+
+
+def test_a_brand_keeps_its_colours_and_rules(tirada: Tirada, openai: BillingServer, chat: Chat) -> None:
+    openai.faults.append(REFUSED)
+    said = iter(["A woman at the wheel of a small electric car, on a quiet road.", DRIVE])
+
+    def words(request: Any) -> Any:
+        chat.questions.append(str(request["messages"][-1]["content"]))
+        return {"prompt": next(said)}
+
+    openai.chat = words
+    result = tirada(*CAR, *REWRITE, "--min-palette", "0.99", "--tries", "2")
+    assert result.code == 0, result.err
+    refused, safe, other = asked(openai)
+    kept = refused[refused.index(" The colours are ") :]
+    assert "There is nobody in the picture" in kept
+    assert safe == DRIVE + kept and other.endswith(safe) and other != safe
+    # It is asked for a scene only, and told which rule it broke.
+    assert "The colours are" not in chat.questions[0] and "no people in product shots" in chat.questions[1]
+
+
+def test_a_kit_that_is_gone_leaves_the_image_refused(tirada: Tirada, openai: BillingServer, chat: Chat) -> None:
+    openai.faults += [REFUSED, REFUSED]
+    data = Path("data")
+    shutil.copytree(ROOT / "data", data)
+    first = tirada(*CAR, DATA_DIR=str(data))
+    (data / "brands" / "bank.toml").unlink()
+    again = tirada("retry", first.json["run_id"], "--json", *REWRITE, DATA_DIR=str(data))
+    assert (again.code, again.json["refused"]) == (1, 1)
+    assert "could not be rewritten: There is no kit 'bank'" in again.json["failures"][0]["message"]
+    assert "Traceback" not in again.err and chat.questions == []

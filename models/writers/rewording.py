@@ -5,6 +5,7 @@ Invariant: what comes out is not longer than a prompt may be, and does not say w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from models.contract import Scribe
@@ -22,10 +23,11 @@ policy minds.
 - At most {{most}} characters, in the language it is in now."""
 
 
-def safer_prompt(scribe: Scribe, prompt: str, reason: str) -> str:
+def safer_prompt(scribe: Scribe, prompt: str, reason: str, fault: Callable[[str], str] | None = None) -> str:
     """The same in safer words; raises ModelError.
 
-    ``reason`` is what the service said when it refused.
+    ``reason`` is what the service said when it refused; ``fault`` says what else is wrong with new words ("" =
+    nothing), which are then asked for again.
     """
     from pydantic import AfterValidator, create_model
 
@@ -40,6 +42,8 @@ def safer_prompt(scribe: Scribe, prompt: str, reason: str) -> str:
             raise ValueError(f"it has {len(text)} characters; at most {most} are allowed")
         if text.casefold() == refused:
             raise ValueError("it says the same as before, and would be declined again")
+        if fault is not None and (wrong := fault(text)):
+            raise ValueError(wrong)
         return text
 
     shape = create_model("Safer", prompt=(Annotated[str, AfterValidator(check)], ...))

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from typing import TypeVar
 
 from models.contract import Concept, Rewriter, Scribe
-from models.errors import BudgetReached, ModelError
+from models.errors import BudgetReached, ModelError, UnsupportedRequest
 from models.redaction import redact
 from tirada.engine.events import ConceptRewritten, ImageReworded, Retrying
 from tirada.engine.items import concept_of
@@ -19,7 +19,7 @@ from tirada.engine.job import Item
 from tirada.engine.retry import Action, BugError, Trial, decide
 from tirada.engine.source import ActiveConcept, RenderTask, Words
 from tirada.engine.state import RunState
-from tirada.errors import StoreError
+from tirada.errors import StoreError, TiradaError
 from tirada.output.text import clean
 
 T = TypeVar("T")
@@ -139,6 +139,9 @@ class Rewriting:
             return exc
         except (OSError, StoreError):
             raise
+        except TiradaError as exc:
+            # A file of the workflow's own that is gone or broken.
+            return UnsupportedRequest(str(exc))
         except Exception as exc:  # noqa: BLE001 - one item's failure never ends the batch
             self._state.bug(exc)
             return BugError(f"{type(exc).__name__}: {redact(str(exc))}")

@@ -108,6 +108,20 @@ class BrandJob(Job):
 
     # --- each image
 
+    def reword(self, concept: Concept, item: Item, reason: str, scribe: Scribe) -> Item:
+        """Another scene, which obeys the kit as the first one did; colours and rules are said as they were."""
+        from models.writers.rewording import safer_prompt
+
+        kit = kits.load(self._data, str(self._plan.job["kit"]))
+        product = kit.products[self._wish.product]
+
+        def fault(text: str) -> str:
+            breach = kit.breach(product, text)
+            return f"it says {breach[1]!r}, which is against the rule {breach[0].name!r}" if breach else ""
+
+        opening, seen, rest = prompts.apart(item.prompt, self._palette)
+        return replace(item, prompt=f"{opening}{safer_prompt(scribe, seen, reason, fault)}{rest}")
+
     def treat(self, picture: Image, item: Item) -> Image:
         if not self._grade:
             return picture

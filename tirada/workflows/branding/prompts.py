@@ -43,6 +43,12 @@ _PLAINER = (
     "Only {colours}, on every surface, in the light and in the background.",
     "A picture of large, simple areas of {colours}, and hardly any other colour.",
 )
+#: Stands for an age in what a kit says of a group of ages.
+AGE = "{age}"
+#: Nobody is older where no age is said.
+_USUAL = 85
+_CHILD = ("", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_DECADES = ("teens", "twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties")
 #: For kits with little to tag.
 _TAGS = ("brand image", "advertising", "product image", "campaign", "marketing")
 
@@ -108,8 +114,19 @@ def _subject(product: Product, group: AgeGroup | None, wish: Wish, dealer: _Deal
     if group is None:
         return dealer.one("subjects", product.subjects)
     who = {"male": group.male, "female": group.female}.get(wish.sex, group.anyone)
+    if AGE in who:
+        usual = [str(age) for age in range(group.first, max(group.first, min(group.last, _USUAL)) + 1)]
+        who = who.replace(AGE, in_words(int(dealer.one(f"age/{group.name}", usual)) if wish.age is None else wish.age))
     look = dealer.one(f"looks/{group.name}", group.looks)
     return f"{who}, {look}" if look else who
+
+
+def in_words(age: int) -> str:
+    """An age as it reads after "in their": "early thirties"; that of a child as it reads after "of about": "eight"."""
+    if age < len(_CHILD):
+        return _CHILD[max(age, 1)]
+    decade, year = divmod(min(age, 99), 10)
+    return f"{('early', 'mid', 'late')[(year > 3) + (year > 6)]} {_DECADES[decade - 1]}"
 
 
 def _phrase(dealer: _Dealer, deck: str, phrases: Sequence[Phrase], group: AgeGroup | None) -> Phrase:
@@ -158,6 +175,17 @@ def plainer(prompt: str, palette: Mapping[str, str], number: int) -> str:
     """The prompt of a further try (1 = the first further one): it opens with the colours."""
     opening = _PLAINER[(number - 1) % len(_PLAINER)].format(colours=_enumerated(list(palette)))
     return f"{opening} {prompt}"
+
+
+def apart(prompt: str, palette: Mapping[str, str]) -> tuple[str, str, str]:
+    """The opening of a further try, what is to be seen, and what is said of colours and rules: joined, the prompt."""
+    colours = _enumerated(list(palette))
+    openings = (f"{one.format(colours=colours)} " for one in _PLAINER)
+    opening = next((one for one in openings if prompt.startswith(one)), "")
+    prompt = prompt.removeprefix(opening)
+    verb = "colour is" if len(palette) == 1 else "colours are"
+    at = prompt.find(f" The {verb} {next(iter(palette))}")
+    return (opening, prompt[:at], prompt[at:]) if at > 0 else (opening, prompt, "")
 
 
 def common_of(kit: Kit, product: Product, wish: Wish, prompts: Sequence[str]) -> str:
