@@ -118,7 +118,7 @@ class Texts:
             )
         rewriter = self.sample_rewriter
         if self.name != "gpt" and not self._quiet:
-            console.note(f"Ideas that are refused are rewritten by {rewriter.model}.")
+            console.note(f"What is refused is put into safer words by {rewriter.model}.")
 
     # --- parts
 
