@@ -105,6 +105,10 @@ def test_ideas_are_taken_apart(idea: str, hero: str, deed: str, friend: str) -> 
         ("no one wants to play with the dragon", "a child", "", "", ""),
         ("a day at the beach", "a child", "", "have a day at the beach", ""),
         ("the three kittens lost their mittens", "three kittens", "", "", ""),
+        ("Grandma's robot learns to knit", "a robot", "", "learn to knit", ""),
+        ("the day the rain forgot to fall", "a child", "", "", ""),
+        ("snow", "a child", "", "find out all about snow", ""),
+        ("Christmas", "a child", "", "find out all about Christmas", ""),
         ("A LION WHO CANNOT ROAR", "a lion", "", "roar", ""),
     ],
 )
@@ -241,6 +245,15 @@ def test_a_setting_of_dots_is_none() -> None:
 def test_two_heroes_are_they() -> None:
     first = compose(Order(idea="two mice build a boat", pages=1, seed=1), FOLDER).pages[0].text
     assert "their mind" in first and " and " in first
+
+
+def test_nobody_lives_on_themselves() -> None:
+    first = compose(Order(idea="the moon takes a day off", pages=2, seed=1), FOLDER).pages[0].text
+    assert "a moon called" in first and "on a small round moon" not in first
+    first = (
+        compose(Order(idea="the moon takes a day off", pages=2, seed=1, setting="on the moon"), FOLDER).pages[0].text
+    )
+    assert "on the moon" in first
 
 
 def test_the_words_of_a_title() -> None:

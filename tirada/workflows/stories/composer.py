@@ -188,6 +188,9 @@ def _place(order: Order, idea: Idea, lore: Mapping[str, Any]) -> dict[str, str]:
     spoken, heroes = _forms(f"{order.setting} {order.idea}"), _forms(f"{order.setting} {idea.hero}")
 
     def score(world: Mapping[str, Any]) -> int:
+        if head(idea.hero) in world["place"].split() and not order.setting:
+            # The moon does not live on the moon.
+            return 0
         words = set(world["words"])
         return len(spoken & words) + HEROES_SHARE * len(heroes & words)
 

@@ -72,6 +72,49 @@ EMPTY = ("be", "have", "live", "was", "were", "had")
 #: An idea that is nothing but one of these is what somebody would like to have.
 EVENTS = {"day", "night", "morning", "evening", "hour", "week", "trip", "journey", "walk", "adventure", "birthday"}
 EVENTS |= {"party", "picnic", "holiday", "summer", "visit", "dream", "race", "concert"}
+#: Ideas of one word that is nobody, and takes no article.
+STUFF = {
+    "snow",
+    "rain",
+    "water",
+    "ice",
+    "fog",
+    "wind",
+    "fire",
+    "sand",
+    "music",
+    "love",
+    "friendship",
+    "courage",
+    "luck",
+}
+STUFF |= {
+    "happiness",
+    "kindness",
+    "time",
+    "sleep",
+    "light",
+    "darkness",
+    "winter",
+    "spring",
+    "summer",
+    "autumn",
+    "night",
+}
+STUFF |= {
+    "magic",
+    "space",
+    "peace",
+    "hope",
+    "honesty",
+    "patience",
+    "food",
+    "school",
+    "christmas",
+    "easter",
+    "halloween",
+}
+FEASTS = {"christmas", "easter", "halloween"}
 #: Ideas that are a question in the order of a statement: "how the elephant got its trunk".
 ASKING = ("how", "why", "where", "what", "when", "who")
 AUXILIARIES = {"is", "are", "do", "does", "did", "can", "was", "were", "will", "has", "have", "should", "could", "to"}
@@ -167,8 +210,13 @@ def _pronoun(hero: Somebody, words: Sequence[str], lore: Mapping[str, Any]) -> s
 
 
 def _without_deed(words: Sequence[str], lore: Mapping[str, Any]) -> Idea:
-    if words[0].casefold() in ("a", "an") and head(" ".join(words)) in EVENTS:
-        return Idea(hero=CHILD, deed=" ".join(["have", words[0].casefold(), *words[1:]]))
+    first = words[0].casefold()
+    if first in ("a", "an") and head(" ".join(words)) in EVENTS:
+        return Idea(hero=CHILD, deed=" ".join(["have", first, *words[1:]]))
+    if len(words) == 1 and first in STUFF:
+        return Idea(hero=CHILD, deed=f"find out all about {first.capitalize() if first in FEASTS else first}")
+    if head(" ".join(words)) in EVENTS:
+        return Idea(hero=CHILD)
     hero, other = _two(words, lore)
     found = Idea(hero=hero.phrase, name=hero.name, pronoun=_pronoun(hero, words, lore))
     return replace(found, friend=other.phrase, friend_name=other.name) if other else found

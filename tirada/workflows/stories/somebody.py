@@ -122,6 +122,9 @@ def _by_name(words: Sequence[str], lore: Mapping[str, Any]) -> Somebody:
         return Somebody(_sentence([first, *words[1:]], lore))
     name = _named(words)
     rest = words[len(name) :]
+    if words[len(name) - 1].endswith("'s") and rest and is_being(" ".join(rest), lore):
+        # "Grandma's robot": the story is about the robot.
+        return Somebody(_sentence(rest, lore))
     kind = rest[0].casefold() in ("the", "a", "an") if rest else False
     return Somebody(_sentence(rest, lore) if kind and len(rest) > 1 else CHILD, _capital(" ".join(name)))
 
