@@ -120,7 +120,7 @@ class BrandJob(Job):
             return f"it says {breach[1]!r}, which is against the rule {breach[0].name!r}" if breach else ""
 
         opening, seen, rest = prompts.apart(item.prompt, self._palette)
-        return replace(item, prompt=f"{opening}{safer_prompt(scribe, seen, reason, fault)}{rest}")
+        return replace(item, prompt=f"{opening}{safer_prompt(scribe, seen, reason, fault=fault)}{rest}")
 
     def treat(self, picture: Image, item: Item) -> Image:
         if not self._grade:
