@@ -72,6 +72,12 @@ def test_the_sheet_goes_with_every_page(tirada: Tirada) -> None:
     assert {image["seed"] for image in pages} == {image["seed"] for image in by_words["images"]}
 
 
+def test_a_reference_that_is_no_picture_is_told_as_such(tirada: Tirada) -> None:
+    Path("hero.png").touch()
+    done = tell(tirada, "--reference", "hero.png", code=2)
+    assert "hero.png' is empty. Give it as PNG, JPEG or WebP." in done.err and not Path("output").exists()
+
+
 def test_a_reference_takes_the_place_of_the_sheet(tirada: Tirada) -> None:
     Image.new("RGB", (64, 64), (200, 40, 40)).save("hero.png")
     (folder,) = tell(tirada, "--pages", "1", "--no-cover", "--reference", "hero.png").folders

@@ -223,6 +223,10 @@ def _consistency(
     starts = "init_image" in start and not common.objection_to(start)
     model = f" with the model {common.model!r}" if common.model else ""
     if reference is not None and not (takes or starts):
+        able = common.capabilities
+        ways = {"references": [source]} if able.references else {"init_image": source} if able.init_image else {}
+        if why := common.objection_to(ways):
+            raise UsageError(f"--reference {str(reference)!r} cannot be used: {why}")
         raise UsageError(f"Backend {common.backend!r}{model} takes no pictures, so --reference has nothing to act on.")
     if options.from_sheet and not starts:
         why = common.objection_to({"init_image": source}) if common.capabilities.init_image else ""
