@@ -178,3 +178,10 @@ def test_an_option_that_nothing_goes_by_is_refused(
 def test_a_prompt_that_is_left_alone_may_be_in_any_language(tirada: Tirada) -> None:
     typed = ("campaign", "una pastilla de jabón", "--enrich", "never", "--language", "es", "--size", "64x64")
     assert tirada(*typed, "--variants", "1").code == 0
+
+
+def test_texts_that_cannot_be_had_are_not_called_a_prompt(tirada: Tirada, openai: OpenAIServer) -> None:
+    openai.chat = lambda request: {"nothing": 1}
+    result = tirada("story", "a fox who loses her tail", "--pages", "2", "--draft")
+    assert result.code == 1
+    assert "The texts failed: bad_answer: " in result.err and "Prompt 1" not in result.err

@@ -156,8 +156,8 @@ def describe(event: Event) -> str | None:
     match event:
         case RunStarted(run_id=run_id, resumed=resumed, note=note):
             return f"Run {run_id} {'goes on' if resumed else 'starts'}. {note}".rstrip()
-        case ConceptFailed(position=position, kind=kind, message=message):
-            return f"Prompt {position + 1} failed: {kind}: {message}"
+        case ConceptFailed(position=position, kind=kind, message=message, whole=whole):
+            return f"{'The texts' if whole else f'Prompt {position + 1}'} failed: {kind}: {message}"
         case ImageFailed(folder=folder, position=position, kind=kind, message=message, name=name):
             return f"{folder.name}, image {name or position} failed: {kind}: {message}"
         case ConceptRewritten(folder=folder, title=title, reason=reason):

@@ -34,6 +34,8 @@ class ConceptFailed:
     position: int
     kind: str
     message: str
+    #: Of a job, whose texts are written all together.
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class JobRun:
         failure = Failure(error.kind, redact(str(error)))
         state.parts.store.add_failed_concept(state.run_id, 0, "", {}, failure)
         state.count(concepts_failed=1)
-        state.emit(ConceptFailed(0, error.kind, failure.message))
+        state.emit(ConceptFailed(0, error.kind, failure.message, whole=True))
 
     # --- rendering
 

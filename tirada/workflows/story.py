@@ -223,9 +223,12 @@ def _consistency(
     starts = "init_image" in start and not common.objection_to(start)
     model = f" with the model {common.model!r}" if common.model else ""
     if reference is not None and not (takes or starts):
-        able = common.capabilities
-        ways = {"references": [source]} if able.references else {"init_image": source} if able.init_image else {}
-        if why := common.objection_to(ways):
+        able = common.capabilities.references or common.capabilities.init_image
+        field, value = ("references", [source]) if common.capabilities.references else ("init_image", source)
+        # Would a picture of ours do? Then it is the file.
+        ours = ["@sheet"] if field == "references" else "@sheet"
+        why = common.objection_to({field: value}) if able and not common.objection_to({field: ours}) else ""
+        if why:
             raise UsageError(f"--reference {str(reference)!r} cannot be used: {why}")
         raise UsageError(f"Backend {common.backend!r}{model} takes no pictures, so --reference has nothing to act on.")
     if options.from_sheet and not starts:
