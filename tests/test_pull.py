@@ -185,6 +185,41 @@ def ranges(hub: Hub) -> list[str]:
     return [request.headers["range"] for request in hub.requests if "range" in request.headers]
 
 
+#: Fetches a model, but waits for a line between its look at what is here and its first step.
+SLOW_PULL = """
+from models.backends.local import hub
+
+wanted, look = hub.survey({name!r}), hub.Survey.absent
+
+def absent(survey):
+    found = look(survey)
+    print("looked", flush=True)
+    input()
+    return found
+
+hub.Survey.absent = absent
+hub.fetch(wanted)
+"""
+
+
+def test_what_another_pull_fetched_meanwhile_is_left_alone(
+    hub: Hub, pull: Pull, env: dict[str, str], tmp_path: Path
+) -> None:
+    script = tmp_path / "slow_pull.py"
+    script.write_text(SLOW_PULL.format(name=NAME))
+    program = [sys.executable, str(script)]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(program, env=clean_environment(**env), **pipes) as slow:
+        assert slow.stdout.readline() == "looked\n"
+        folder = assert_whole(pull())
+        before = (folder / LARGEST).stat()
+        hub.requests.clear()
+        _, err = slow.communicate("\n")
+    assert slow.returncode == 0, err
+    assert hub.fetched() == []
+    assert (folder / LARGEST).stat().st_ino == before.st_ino
+
+
 def test_a_cut_connection_goes_on_where_it_was(hub: Hub, pull: Pull) -> None:
     hub.faults += [Fault(truncate=True, path=LARGEST), Fault(status=503, path=LARGEST, method="GET")]
     assert_whole(pull())
