@@ -13,7 +13,7 @@ from tests.cli_tools import Tirada, info_of
 from tests.run_tools import rows
 from tests.servers.base import Fault
 from tests.servers.openai_api import OpenAIServer
-from tirada.engine.run import run_lock
+from tirada.engine.going import run_lock
 
 SMALL = ("--size", "128x128", "--seed", "7", "--json")
 REFUSED = Fault(status=400, code="moderation_blocked", path="/images")
@@ -147,7 +147,8 @@ def test_who_comes_second_changes_nothing_of_a_run(
     openai.faults.append(REFUSED)
     failed = tirada("avatar", "--dalle", *SMALL)
     # The other one begins after we have looked whether there is one.
-    monkeypatch.setattr("tirada.engine.run.is_going", lambda *_: False)
+    monkeypatch.setattr("tirada.engine.going.is_going", lambda *_: False)
+    monkeypatch.setattr("tirada.engine.going.LOOK_SECONDS", 0.05)
     with run_lock(Path("output"), failed.json["run_id"]):
         second = tirada("retry", failed.json["run_id"], "--draft", "--budget", "1")
     assert second.code == 2 and "still going" in second.err
