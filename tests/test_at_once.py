@@ -115,6 +115,15 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_resumed(tirada: Tirada, en
     assert run_row(OUTPUT)["status"] == "done"
 
 
+@pytest.mark.parametrize(("folders", "said"), [(0, "none of them is made yet."), (1, "name the folder: {}.")])
+def test_folders_that_are_still_to_come_are_not_named(tirada: Tirada, folders: int, said: str) -> None:
+    killed = run(*DRAFTS, "--prompts", 2, kill_at=KillAt("tirada.engine.source:make_folder", folders + 1))
+    assert killed.code == -9
+    names = [str(row["folder"]) for row in rows(OUTPUT, "concepts") if row["folder"]]
+    wrong = tirada("mark", "latest/1", "good")
+    assert wrong.code == 2 and f"has 2 images '1'; {said.format(*names)}" in wrong.err
+
+
 # --- takes of a page --------------------------------------------------------------------------------------------------
 
 
