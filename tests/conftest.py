@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from models import redaction
-from tests import cli_tools
+from tests import cli_tools, warm
 from tests.cli_tools import Tirada
 from tests.servers.openai_api import OpenAIServer
+
+warm.remember()
 
 
 @pytest.fixture(autouse=True)
