@@ -35,13 +35,12 @@ from tests.backend_tools import (
     build,
     built,
     clean,
+    every,
     fail,
     picture,
     render,
     standin,
 )
-
-every = pytest.mark.parametrize("row", READY, ids=lambda row: row.name)
 
 
 @pytest.fixture

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("diffusers")
-
 from models.backends import diffusion
 from models.backends.local import eight_bit, loading, memory, speed, studio
 from models.catalog import load_catalog
 from models.contract import GeneratedImage, ImageRequest, Lora, Notice
 from models.errors import BadAnswer, ModelError, Refused, SetupError, Unavailable, UnsupportedRequest
 from tests.backend_tools import ask
-from tests.checkpoints import checkpoint, lora, single_file
+from tests.checkpoints import checkpoint, lora, needs, single_file
 from tests.cli_tools import Tirada, info_of, prompts
+
+pytestmark = [*needs("diffusers")]
 
 
 def backend(model: str | Path | None = None, name: str = "stable-diffusion") -> diffusion.DiffusionBackend:

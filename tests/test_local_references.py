@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-pytest.importorskip("diffusers")
-
 from models.catalog import load_catalog
-from tests.checkpoints import adapter, checkpoint
+from tests.checkpoints import adapter, checkpoint, needs
 from tests.cli_tools import Result, Tirada, prompts
 from tests.servers.hub import Hub, Repository
 from tests.test_local_images import arrays, flag, info, pixels
+
+pytestmark = [*needs("diffusers")]
 
 
 @pytest.fixture

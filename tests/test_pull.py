@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("huggingface_hub")
-pytest.importorskip("torch")
-
 from tests import checkpoints
 from tests.cli_tools import Result, Tirada, call_process, clean_environment, finish
 from tests.run_tools import run
 from tests.servers.base import Fault
 from tests.servers.hub import Hub, Repository, checksum
+
+pytestmark = [*checkpoints.needs("huggingface_hub", "torch")]
 
 NAME = "tiny/sdxl"
 LARGEST = "text_encoder_2/model.safetensors"
