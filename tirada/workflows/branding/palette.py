@@ -36,8 +36,8 @@ _DROPPED = 8 - BITS
 _INSIDE = 1 << (3 * _DROPPED)
 #: What is known of a colour.
 _UNKNOWN, _FAR, _NEAREST = 0, 1, 2
-#: Pixels looked at together: few enough to stay in a processor's cache.
-_BLOCK = 1 << 16
+#: Pixels looked at together: few enough to stay in a processor's cache, and many beside the cells that are counted.
+_BLOCK = 1 << 18
 #: Alpha from which a pixel counts.
 _OPAQUE = 128
 
@@ -61,8 +61,7 @@ def measure(picture: Image, palette: Sequence[str]) -> Fit | None:
     total = int(counts.sum())
     if total == 0:
         return None
-    near = np.where((table.distance <= NEAR) & ~table.edge, counts, 0)
-    sure = np.bincount(table.nearest, weights=near, minlength=len(palette))
+    sure = np.bincount(table.nearest[table.near], weights=counts[table.near], minlength=len(palette))
     each = (sure + np.bincount(table.verdicts(edge), minlength=_NEAREST + len(palette))[_NEAREST:]) / total
     return Fit(
         share=float(each.sum()),
@@ -91,6 +90,8 @@ class _Table:
     #: Cell -> difference to the nearest colour, and which one that is.
     distance: Floats
     nearest: NDArray[np.intp]
+    #: The cells that are near as a whole.
+    near: NDArray[np.intp]
     #: Cell -> whether it is at an edge, and where its colours begin in ``known``.
     edge: NDArray[np.bool_]
     place: NDArray[np.int32]
@@ -117,24 +118,29 @@ class _Table:
 def _histogram(picture: Image, table: _Table) -> tuple[Floats, NDArray[np.int32]]:
     """How many opaque pixels fall into each cell (red is in the lowest bits of its number), and the colours of those
     in cells at the edge."""
-    # Whole pixels as one number of 32 bits, red lowest, whatever the machine's own order.
-    pixels = np.frombuffer(picture.convert("RGBA").tobytes(), dtype="<u4")
-    see_through = picture.has_transparency_data
+    pixels = _pixels(picture)
     counts = np.zeros(CELLS, dtype=np.int64)
     edge = [np.zeros(0, dtype=np.int32)]
     mask = (1 << BITS) - 1
     for start in range(0, len(pixels), _BLOCK):
         block = pixels[start : start + _BLOCK]
-        if see_through:
-            block = block[block >> 24 >= _OPAQUE]
-        red, green, blue = ((block >> (8 * channel + _DROPPED)) & mask for channel in range(3))
-        cells = (red | green << BITS | blue << 2 * BITS).astype(np.intp)
+        # The first bits of the three channels, brought together.
+        parts = [(block >> (channel + 1) * _DROPPED) & (mask << channel * BITS) for channel in range(3)]
+        cells = (parts[0] | parts[1] | parts[2]).astype(np.intp)
         counts += np.bincount(cells, minlength=CELLS)
         at_edge = np.flatnonzero(table.edge.take(cells))
         # The last bits of the three channels, brought together: a factor shifts each to its place behind bit 16.
         within = (block.take(at_edge) & 0x030303) * np.uint32(1 << 16 | 1 << 10 | 1 << 4) >> 16 & (_INSIDE - 1)
         edge.append(table.place.take(cells.take(at_edge)) | within.astype(np.int32))
     return counts.astype(np.float64), np.concatenate(edge)
+
+
+def _pixels(picture: Image) -> NDArray[np.uint32]:
+    """The opaque pixels, each as one number of 32 bits, red lowest, whatever the machine's own order."""
+    if picture.has_transparency_data:
+        pixels = np.frombuffer(picture.convert("RGBA").tobytes(), dtype="<u4")
+        return pixels[pixels >> 24 >= _OPAQUE]
+    return np.frombuffer(picture.convert("RGB").tobytes("raw", "RGBX"), dtype="<u4")
 
 
 @lru_cache(maxsize=8)
@@ -147,8 +153,16 @@ def _table(palette: tuple[str, ...]) -> _Table:
     edge[edge] = _divided(np.flatnonzero(edge), palette)
     place = (edge.cumsum(dtype=np.int32) - 1) * np.int32(_INSIDE)
     cells = np.flatnonzero(edge)
-    known = np.full(len(cells) * _INSIDE, _UNKNOWN, dtype=np.uint16)
-    return _Table(palette=palette, distance=distance, nearest=nearest, edge=edge, place=place, cells=cells, known=known)
+    return _Table(
+        palette=palette,
+        distance=distance,
+        nearest=nearest,
+        near=np.flatnonzero((distance <= NEAR) & ~edge),
+        edge=edge,
+        place=place,
+        cells=cells,
+        known=np.full(len(cells) * _INSIDE, _UNKNOWN, dtype=np.uint16),
+    )
 
 
 def _verdicts(distance: Floats, nearest: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -59,7 +59,8 @@ def by_words(personalities: Sequence[Personality], posts: Sequence[str], rng: ra
     scores = {one.code: score(one, found) for one in personalities}
     best = max(scores.values())
     if best == 0:
-        return by_chance(personalities, rng, "The posts hold none of the words to go by, so chance decided.")
+        reason = "The posts hold none of the (English) words to go by, so chance decided; GPT reads any language."
+        return by_chance(personalities, rng, reason)
     chosen = rng.choice([one for one in personalities if scores[one.code] == best])
     return Choice(chosen, _told(chosen, found), "words")
 
