@@ -40,6 +40,14 @@ from tests.servers.openai_api import OpenAIServer
 
 IMAGES, CHAT = "/images/generations", "/chat/completions"
 COMPANIONS = {"info.json", "info.md", "batch.csv", "index.html"}
+#: The least of each workflow.
+JOBS = (
+    ("avatar",),
+    ("collection", "1"),
+    ("brand", "--kit", "bank", "--product", "car"),
+    ("story", "a shy lighthouse keeper befriends a whale", "--pages", "1", "--writer", "composer"),
+    ("campaign", "A phone on a desk", "--industry", "technology", "--writer", "composer"),
+)
 #: Nothing that is waited for takes longer, in seconds.
 PATIENCE = 60.0
 
@@ -230,9 +238,11 @@ def run(*args: object, server: OpenAIServer | None = None, kill_at: KillAt | Non
 
 def _serve() -> None:
     """The nursery's own loop: fork on demand, and tell how a child ended."""
+    from tests import warm
     from tirada.cli.main import main
 
     # Everything that is done on first use is done once, here.
+    warm.remember()
     sink = io.StringIO()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(sink), contextlib.redirect_stdout(sink):
         with OpenAIServer(image_size=(64, 64)) as server:
@@ -240,6 +250,8 @@ def _serve() -> None:
             for backend in ("--draft", "--dalle", "--only-prompts"):
                 assert main(["1", "64x64", backend, "--output", folder]) == 0, sink.getvalue()
             assert main(["1", "--only-prompts", "--writer", "composer", "--output", folder]) == 0, sink.getvalue()
+            for job in JOBS:
+                assert main([*job, "--draft", "--size", "64x64", "--output", folder]) == 0, sink.getvalue()
         assert main(["resume", "--output", folder]) == 0, sink.getvalue()
     until(lambda: threading.active_count() == 1, "the threads to end")
     gc.collect()
