@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,14 @@ from tests.cli_tools import Tirada
 from tests.servers.openai_api import OpenAIServer
 
 warm.remember()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Asked by pytest-xdist, where tests run in several processes."""
+    from tests.sharing import scheduler
+
+    return scheduler(config, log)
 
 
 @pytest.fixture(autouse=True)

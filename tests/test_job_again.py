@@ -17,7 +17,6 @@ from tests.servers.openai_api import OpenAIServer
 from tirada.engine.run import run_lock
 
 SMALL = ("--size", "128x128", "--seed", "7", "--json")
-HAS_DIFFUSERS, WITH_OTHERS = needs("diffusers")
 REFUSED = Fault(status=400, code="moderation_blocked", path="/images")
 
 
@@ -135,8 +134,7 @@ def test_a_budget_names_the_model_without_a_price(tirada: Tirada, openai: OpenAI
     assert not openai.requests
 
 
-@HAS_DIFFUSERS
-@WITH_OTHERS
+@needs("diffusers")
 def test_a_model_that_is_not_here_hides_no_other_way_to_start(tirada: Tirada) -> None:
     # FLUX.2 klein takes references and no start image, which is known before anybody has downloaded it.
     result = tirada("avatar", "--draft", *SMALL, "--refine", "flux")

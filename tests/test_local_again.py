@@ -8,7 +8,7 @@ from tests.checkpoints import checkpoint, needs
 from tests.cli_tools import Result, Tirada, info_of, prompts
 from tirada.engine.plan import Plan
 
-pytestmark = [*needs("diffusers")]
+pytestmark = needs("diffusers")
 
 
 def refused(tirada: Tirada, *more: object) -> str:

@@ -21,7 +21,7 @@ from tests.backend_tools import ask
 from tests.checkpoints import checkpoint, lora, needs, single_file
 from tests.cli_tools import Tirada, info_of, prompts
 
-pytestmark = [*needs("diffusers")]
+pytestmark = needs("diffusers")
 
 
 def backend(model: str | Path | None = None, name: str = "stable-diffusion") -> diffusion.DiffusionBackend:

@@ -12,7 +12,7 @@ from tests.backend_tools import picture
 from tests.checkpoints import FAMILIES, IMAGE_TO_IMAGE, checkpoint, lora, needs, single_file
 from tests.cli_tools import Result, Tirada, info_of, prompts
 
-pytestmark = [*needs("diffusers")]
+pytestmark = needs("diffusers")
 
 SMALL = "64x64"
 

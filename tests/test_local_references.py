@@ -13,7 +13,7 @@ from tests.cli_tools import Result, Tirada, prompts
 from tests.servers.hub import Hub, Repository
 from tests.test_local_images import arrays, flag, info, pixels
 
-pytestmark = [*needs("diffusers")]
+pytestmark = needs("diffusers")
 
 
 @pytest.fixture

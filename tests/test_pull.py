@@ -20,7 +20,7 @@ from tests.run_tools import run
 from tests.servers.base import Fault
 from tests.servers.hub import Hub, Repository, checksum
 
-pytestmark = [*checkpoints.needs("huggingface_hub", "torch")]
+pytestmark = checkpoints.needs("huggingface_hub", "torch")
 
 NAME = "tiny/sdxl"
 LARGEST = "text_encoder_2/model.safetensors"

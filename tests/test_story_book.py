@@ -30,7 +30,7 @@ from tirada.output.book.fonts import FILE, PACKAGE, typeface
 from tirada.output.book.pictures import Band, calm_band, quiet_picture
 from tirada.workflows.stories.consistency import Consistency, colour_likeness, compare, layout_likeness
 
-HAS_CLIP, WITH_OTHERS = needs("torch", "transformers")
+with_clip = needs("torch", "transformers")
 CYRILLIC = "Жил-был смотритель маяка, и звали его Ёж. Їжак, ґанок, љубав, ў."
 GREEK = "Μια φορά κι έναν καιρό, δίπλα στη θάλασσα… Ἐν ἀρχῇ ἦν ὁ λόγος."
 LATIN = "Příliš žluťoučký kůň, Zażółć gęślą jaźń, İğdır, ñandú, ß, “quoted” — 1234567890"
@@ -313,8 +313,7 @@ def test_quiet_pictures_differ_and_repeat() -> None:
 # --- CLIP -------------------------------------------------------------------------------------------------------------
 
 
-@HAS_CLIP
-@WITH_OTHERS
+@with_clip
 def test_clip_looks_too_where_there_is_a_model(tirada: Tirada) -> None:
     done = tell(tirada, "--pages", "2", CLIP_MODEL=str(clip()))
     report = (done.folders[0] / "report.md").read_text()
@@ -323,8 +322,7 @@ def test_clip_looks_too_where_there_is_a_model(tirada: Tirada) -> None:
     assert all(record(done.folders[0])["consistency"])
 
 
-@HAS_CLIP
-@WITH_OTHERS
+@with_clip
 def test_a_picture_is_like_itself_to_clip(tmp_path: Path) -> None:
     from models.backends.local.likeness import ClipLikeness
 

@@ -48,16 +48,12 @@ IMAGE_TO_IMAGE = ("sd", "sd-checked", "sdxl", "sd3", "flux", "schnell", "z-image
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "tokenizers")
 
 
-def needs(*libraries: str) -> tuple[pytest.MarkDecorator, pytest.MarkDecorator]:
-    """Two marks for tests that need these; to look for them takes no time, to import them takes each process seconds.
-
-    One process runs them all where tests are handed out by groups, so that one alone imports them.
-    """
+def needs(*libraries: str) -> pytest.MarkDecorator:
+    """A mark for tests that need these; to look for them takes no time, to import them takes seconds."""
     import pytest
 
     missing = [name for name in libraries if find_spec(name) is None]
-    skip = pytest.mark.skipif(bool(missing), reason=f"needs the extra 'local': there is no {' and no '.join(missing)}")
-    return skip, pytest.mark.xdist_group("local")
+    return pytest.mark.skipif(bool(missing), reason=f"needs the extra 'local': there is no {' and no '.join(missing)}")
 
 
 def build(name: str, folder: Path) -> Path:
