@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,6 +17,12 @@ from tests.cli_tools import Tirada
 from tests.servers.openai_api import OpenAIServer
 
 warm.remember()
+
+
+def pytest_collection_finish() -> None:
+    """The tests themselves and all they import stay to the end: the collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
