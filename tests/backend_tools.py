@@ -170,6 +170,11 @@ def ask(width: int = 64, height: int = 64, prompt: str = "a lighthouse at dusk",
     return ImageRequest(**{"prompt": prompt, "width": width, "height": height, "seed": 7, **more})
 
 
+def few_steps(row: BackendRow) -> dict[str, int]:
+    """For tests in which it does not matter how long a model on this machine works at a picture."""
+    return {"steps": 2} if row in LOCAL else {}
+
+
 def render(backend: ImageBackend, request: ImageRequest | None = None) -> GeneratedImage:
     (answer,) = backend.generate([request or ask()])
     assert isinstance(answer, GeneratedImage), answer
