@@ -138,6 +138,24 @@ def test_the_same_words_are_no_answer(tirada: Tirada, openai: BillingServer, cha
     assert len(chat.questions) == 2
 
 
+def test_the_words_of_a_campaign_stay(tirada: Tirada, openai: BillingServer, chat: Chat) -> None:
+    openai.faults.append(REFUSED)
+    letters = 'the words "Buy now" lettered once, large and clean, in the upper quarter of the picture'
+    safe = iter([SAFE, f"{SAFE}, {letters}"])
+
+    def forgetful(request: Any) -> Any:
+        chat.questions.append(str(request["messages"][1]["content"]))
+        return {"prompt": next(safe)}
+
+    openai.chat = forgetful
+    wish = ("a plain bar of soap", "--variants", 1, "--size", "64x64", "--cta", "Buy now", "--lettering")
+    result = tirada("campaign", *wish, "--dalle", "--writer", "composer", "--json", *REWRITE)
+    assert (result.code, result.json["done"]) == (0, 1), result.err
+    first, again = asked(openai)
+    assert letters in first and again == f"{SAFE}, {letters}"
+    assert all(f"Keep as it is: {letters}" in question for question in chat.questions)
+
+
 def test_without_anybody_who_could_nothing_begins(tirada: Tirada) -> None:
     result = tirada("avatar", "--draft", "--size", "128x128", *REWRITE)
     assert result.code == 2 and not OUTPUT.exists()

@@ -5,6 +5,7 @@ Invariant: what comes out is not longer than a prompt may be, and does not say w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from models.contract import Scribe
@@ -22,15 +23,15 @@ policy minds.
 - At most {{most}} characters, in the language it is in now."""
 
 
-def safer_prompt(scribe: Scribe, prompt: str, reason: str) -> str:
+def safer_prompt(scribe: Scribe, prompt: str, reason: str, keep: Sequence[str] = ()) -> str:
     """The same in safer words; raises ModelError.
 
-    ``reason`` is what the service said when it refused.
+    ``reason`` is what the service said when it refused; ``keep`` are passages that stay as they are.
     """
     from pydantic import AfterValidator, create_model
 
     most = prompt_max(prompt)
-    refused = plain(prompt).casefold()
+    refused, kept = plain(prompt).casefold(), [plain(passage) for passage in keep]
 
     def check(text: str) -> str:
         text = plain(text)
@@ -38,11 +39,14 @@ def safer_prompt(scribe: Scribe, prompt: str, reason: str) -> str:
             raise ValueError("there is no prompt")
         if len(text) > most:
             raise ValueError(f"it has {len(text)} characters; at most {most} are allowed")
+        if lost := [passage for passage in kept if passage not in text]:
+            raise ValueError(f"it must hold {lost[0]!r} as it is")
         if text.casefold() == refused:
             raise ValueError("it says the same as before, and would be declined again")
         return text
 
     shape = create_model("Safer", prompt=(Annotated[str, AfterValidator(check)], ...))
     question = f"{prompt}\n\nThe service said: {plain(reason)[:QUOTED]}"
+    question += "".join(f"\nKeep as it is: {passage}" for passage in kept)
     answer = scribe.answer(RULES.format(most=most), question, shape)
     return str(answer.prompt)  # type: ignore[attr-defined]

@@ -101,7 +101,12 @@ class Job:
         the image refused."""
         from models.writers.rewording import safer_prompt
 
-        return replace(item, prompt=safer_prompt(scribe, item.prompt, reason))
+        keep = [passage for passage in self.kept_words(item) if passage in item.prompt]
+        return replace(item, prompt=safer_prompt(scribe, item.prompt, reason, keep))
+
+    def kept_words(self, item: Item) -> Sequence[str]:
+        """Passages of its prompt that ``reword`` leaves as they are, e.g. the word that a LoRA goes by."""
+        return ()
 
     def treat(self, picture: Image, item: Item) -> Image:
         """The picture as it is to be kept, of the same size; RGB or RGBA. The same object = nothing was changed."""

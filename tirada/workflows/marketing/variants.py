@@ -82,6 +82,12 @@ class Campaign(Job):
     def _steering(self) -> dict[str, str]:
         return {name: self._job[name] for name in ("brand", "tone", "goal", "cta") if self._job[name]}
 
+    def kept_words(self, item: Item) -> Sequence[str]:
+        """The LoRA's word, and what is said of lettering and of room for it."""
+        wish = self._wish
+        words = [wish.trigger, *prompts.copy_words(wish), *prompts.without_text(wish)]
+        return [passage for passage in words if passage]
+
     def treat(self, picture: Image, item: Item) -> Image:
         """Lay the product over its new background."""
         if not self._job["product"]:
