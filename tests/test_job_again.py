@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.checkpoints import needs
 from tests.cli_tools import Tirada, info_of
 from tests.run_tools import rows
 from tests.servers.base import Fault
@@ -133,9 +134,9 @@ def test_a_budget_names_the_model_without_a_price(tirada: Tirada, openai: OpenAI
     assert not openai.requests
 
 
+@needs("diffusers")
 def test_a_model_that_is_not_here_hides_no_other_way_to_start(tirada: Tirada) -> None:
     # FLUX.2 klein takes references and no start image, which is known before anybody has downloaded it.
-    pytest.importorskip("diffusers")
     result = tirada("avatar", "--draft", *SMALL, "--refine", "flux")
     assert result.code == 3
     assert "not on this machine" in result.err and "--reference FILE" not in result.err
