@@ -13,13 +13,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from models import registry
 from models.backends.flux_api import FluxApiBackend
 from models.catalog import load_catalog
 from models.contract import GeneratedImage, ImageBackend, ImageRequest
 from models.errors import ModelError
 from models.registry import BackendConfig, BackendRow
-from tests.checkpoints import checkpoint
+from tests.checkpoints import checkpoint, needs
 from tests.run_tools import BillingServer
 from tests.servers.base import Fault
 from tests.servers.bfl_api import BflServer
@@ -33,6 +35,9 @@ READY = [row for row in registry.BACKENDS if row.target]
 HOSTED = [row for row in READY if row.settings and not row.extra]
 LOCAL = [row for row in READY if row.extra == "local"]
 PAID = [row for row in HOSTED if row.paid]
+every = pytest.mark.parametrize(
+    "row", [pytest.param(row, id=row.name, marks=needs("diffusers") if row in LOCAL else ()) for row in READY]
+)
 #: One call at a time, so that the nth request is the nth image.
 SERIAL = {"IMAGES_IN_FLIGHT": "1", "WRITER_IN_FLIGHT": "1", "WRITER_BATCH": "1"}
 
@@ -163,6 +168,11 @@ def never_pause(setattr_: Callable[[Any, str, Any], None]) -> None:
 
 def ask(width: int = 64, height: int = 64, prompt: str = "a lighthouse at dusk", **more: Any) -> ImageRequest:
     return ImageRequest(**{"prompt": prompt, "width": width, "height": height, "seed": 7, **more})
+
+
+def few_steps(row: BackendRow) -> dict[str, int]:
+    """For tests in which it does not matter how long a model on this machine works at a picture."""
+    return {"steps": 2} if row in LOCAL else {}
 
 
 def render(backend: ImageBackend, request: ImageRequest | None = None) -> GeneratedImage:

@@ -28,11 +28,15 @@ MAIN = ROOT / "main.py"
 CALM = {"RETRY_WAIT_SECONDS": "0", "RETRY_MAX_WAIT_SECONDS": "0", "MIN_FREE_MB": "1"}
 #: Read once by the libraries behind local rendering; several threads only make so small a model slower.
 LIBRARIES = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
-CALM |= LIBRARIES
+#: Nobody on this machine shows a certificate that the authorities of the world have signed: none of them is read.
+NO_AUTHORITIES = {"SSL_CERT_DIR": str(ROOT / "tests" / "no-authorities")}
+CALM |= LIBRARIES | NO_AUTHORITIES
 os.environ |= LIBRARIES
 #: Everything in the environment that could change what Tirada does.
 SETTINGS = {name.upper() for name in Settings.model_fields}
 PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
+#: Would be read in place of a folder of authorities.
+AUTHORITIES = "SSL_CERT_FILE"
 #: Small, so that a test draws in milliseconds.
 TINY = "64x64"
 
@@ -64,7 +68,7 @@ class BlockedNetwork(RuntimeError):
 
 def affects_tirada(name: str) -> bool:
     upper = name.upper()
-    return upper in SETTINGS or upper in PROXIES or upper.startswith(("OPENAI_", "TIRADA_"))
+    return upper in SETTINGS or upper in PROXIES or upper == AUTHORITIES or upper.startswith(("OPENAI_", "TIRADA_"))
 
 
 def is_local(address: Any) -> bool:

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from models import redaction
-from tests import cli_tools
+from tests import cli_tools, warm
 from tests.cli_tools import Tirada
 from tests.servers.openai_api import OpenAIServer
+
+warm.remember()
+
+
+def pytest_collection_finish() -> None:
+    """The tests themselves and all they import stay to the end: the collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Asked by pytest-xdist, where tests run in several processes."""
+    from tests.sharing import scheduler
+
+    return scheduler(config, log)
 
 
 @pytest.fixture(autouse=True)

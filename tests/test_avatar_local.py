@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("diffusers")
-
 from models.backends.diffusion import DiffusionBackend
-from tests.checkpoints import checkpoint, lora
+from tests.checkpoints import checkpoint, lora, needs
 from tests.cli_tools import Tirada, info_of
+
+pytestmark = needs("diffusers")
 
 
 def test_flux_refines_what_stable_diffusion_made(tirada: Tirada) -> None:

@@ -35,13 +35,13 @@ from tests.backend_tools import (
     build,
     built,
     clean,
+    every,
     fail,
+    few_steps,
     picture,
     render,
     standin,
 )
-
-every = pytest.mark.parametrize("row", READY, ids=lambda row: row.name)
 
 
 @pytest.fixture
@@ -225,7 +225,8 @@ def test_an_empty_prompt_is_refused(row: BackendRow, backend: ImageBackend, prom
 @every
 def test_it_answers_each_request_in_order(row: BackendRow, backend: ImageBackend, service: Standin) -> None:
     most = backend.capabilities.max_batch
-    batch = [ask(64, 64, seed=5), ask(160, 64, seed=6), ask(64, 160, seed=7)]
+    sizes = ((64, 64), (160, 64), (64, 160))
+    batch = [ask(*size, seed=seed, **few_steps(row)) for seed, size in enumerate(sizes, start=5)]
     answers = [answer for n in range(0, 3, most) for answer in backend.generate(batch[n : n + most])]
     assert len(answers) == 3
     for request, answer in zip(batch, answers, strict=True):
@@ -261,7 +262,7 @@ def test_its_price_is_what_it_costs(row: BackendRow, backend: ImageBackend, serv
 )
 def test_any_prompt_arrives_whole(row: BackendRow, backend: ImageBackend, service: Standin, prompt: str) -> None:
     prompt = prompt[:5000]
-    render(backend, ask(prompt=prompt))
+    render(backend, ask(prompt=prompt, **few_steps(row)))
     for one in service.requests():
         sent = one.json["prompt"]
         assert (sent[0] if isinstance(sent, list) else sent) == prompt
@@ -278,7 +279,7 @@ def test_equal_seeds_make_equal_pictures(row: BackendRow, backend: ImageBackend)
         pytest.skip("no seeds, or a stand-in that draws one picture only")
 
     def pixels(seed: int) -> Any:
-        image = render(backend, ask(seed=seed)).image
+        image = render(backend, ask(seed=seed, **few_steps(row))).image
         return image.tobytes() if isinstance(image, Image.Image) else image
 
     assert pixels(1) == pixels(1) != pixels(2)
@@ -287,7 +288,7 @@ def test_equal_seeds_make_equal_pictures(row: BackendRow, backend: ImageBackend)
 @every
 def test_eight_threads_at_once(row: BackendRow, small: Standin) -> None:
     with built(row, small, in_flight=8) as made, ThreadPoolExecutor(8) as threads:
-        requests = [ask(prompt=f"lighthouse {n}", seed=100 + n) for n in range(16)]
+        requests = [ask(prompt=f"lighthouse {n}", seed=100 + n, **few_steps(row)) for n in range(16)]
         answers = [one for batch in threads.map(made.generate, ([one] for one in requests)) for one in batch]
     assert all(isinstance(one, GeneratedImage) for one in answers), answers
     if made.capabilities.seeds:
@@ -301,7 +302,7 @@ def test_it_can_be_closed_at_any_time_and_twice(row: BackendRow, small: Standin)
     unused.close()
     unused.close()
     with built(row, small) as made:
-        render(made)
+        render(made, ask(**few_steps(row)))
         made.close()
         # Whoever still asks gets an answer.
         assert len(made.generate([ask()])) == 1

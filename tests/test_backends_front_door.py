@@ -20,10 +20,10 @@ from tests.backend_tools import (
     INDECENT,
     KEY,
     MODERATED,
-    READY,
     SERIAL,
     WRONG,
     Standin,
+    every,
     json_fault,
     never_pause,
     standin,
@@ -34,7 +34,6 @@ from tests.servers.base import Fault
 
 OUTPUT = Path("output")
 TRIES = 3
-every = pytest.mark.parametrize("row", READY, ids=lambda row: row.name)
 hosted = pytest.mark.parametrize("row", HOSTED, ids=lambda row: row.name)
 
 

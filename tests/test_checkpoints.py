@@ -13,10 +13,7 @@ from PIL import Image
 
 from tests import checkpoints
 
-pytest.importorskip("torch", reason="needs the extra 'local'")
-pytest.importorskip("diffusers", reason="needs the extra 'local'")
-
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [checkpoints.needs("torch", "diffusers"), pytest.mark.filterwarnings("ignore")]
 
 PROMPT = "a quiet fox under the moon"
 #: Reading the longest prompt takes most of the time; so many tokens are enough here.

@@ -347,3 +347,18 @@ def test_a_full_disk_leaves_no_half_export(tirada: Tirada, monkeypatch: pytest.M
     assert result.code == 1
     assert "No space left" in result.err
     assert list(Path("out").iterdir()) == []
+
+
+def test_of_two_exports_of_one_name_the_second_says_so(tirada: Tirada, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = Path.rename
+
+    def late(self: Path, target: Path) -> Path:
+        target.mkdir()
+        (target / "theirs").touch()
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    result = tirada("export", "huggingface", folder(), "--to", "out/images")
+    assert (result.code, result.out) == (2, "")
+    assert "'out/images' came into being meanwhile, and nothing is overwritten" in result.err
+    assert [path.name for path in Path("out").rglob("*")] == ["images", "theirs"]

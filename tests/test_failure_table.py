@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import format_datetime
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -133,14 +134,12 @@ def test_unsupported_is_found_before_anything_is_sent(service: Standin, drive: D
 def test_what_is_in_flight_is_finished_when_the_credit_ends(service: Standin, drive: Drive) -> None:
     """Three are at the service when the fourth is told that there is no credit; its news lets them go on."""
     gate, server, original = threading.Event(), service.server, service.server.answer
+    numbers = count(1)
 
     def answer(method: str, path: str, *rest: Any) -> Any:
         if service.work in path:
-            assert gate.wait(20)
+            assert gate.wait(PATIENCE)
         return original(method, path, *rest)
-
-    def sent() -> bool:
-        return len(service.requests()) == 3
 
     def broke() -> None:
         until(lambda: OUTPUT.joinpath("tirada.db").exists(), "the store")
@@ -151,7 +150,7 @@ def test_what_is_in_flight_is_finished_when_the_credit_ends(service: Standin, dr
     handle = server.handle
 
     def handled(method: str, path: str, *rest: Any) -> Any:
-        if service.work in path and sent():
+        if service.work in path and next(numbers) == 4:
             server.faults = [at(Fault(status=402), service.work)]
         return handle(method, path, *rest)
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from models.backends import flux_api
 from models.contract import GeneratedImage
 from models.errors import BadAnswer, InDoubt, RateLimited, Refused, SetupError, Unavailable
 from tests.flux_tools import KEY, Make, ask, backends, changed, fail, not_collected, render
@@ -339,9 +343,14 @@ def test_generate_looks_up_a_dead_link_by_itself(server: BflServer, make: Make) 
 # --- waiting --------------------------------------------------------------------------------------------------------
 
 
-def test_waiting_ends_and_leaves_the_job_in_doubt(server: BflServer, make: Make) -> None:
+def test_waiting_ends_and_leaves_the_job_in_doubt(
+    server: BflServer, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: next(seconds), sleep=lambda _pause: None, time=time.time)
+    monkeypatch.setattr(flux_api, "time", clock)
     server.pending = 10**9
-    error = fail(make(timeout=0.2))
+    error = fail(make(timeout=20))
     assert type(error) is InDoubt
     assert next(iter(server.jobs)) in str(error)
     assert len(server.jobs) == 1

@@ -14,7 +14,7 @@ from tests.cli_tools import TINY, Tirada
 from tests.flux_tools import KEY
 from tests.servers.base import Answer
 from tests.servers.bfl_api import BflServer
-from tirada.engine import jobs
+from tirada.engine import service_jobs
 
 
 class Impatient(BflServer):
@@ -32,7 +32,7 @@ class Impatient(BflServer):
 
 def test_ctrl_c_does_not_wait_for_slow_jobs(tirada: Tirada, monkeypatch: pytest.MonkeyPatch) -> None:
     never_pause(monkeypatch.setattr)
-    monkeypatch.setattr(jobs, "GRACE", 0.0)
+    monkeypatch.setattr(service_jobs, "GRACE", 0.0)
     settings = {"BFL_API_KEY": KEY, "IMAGES_IN_FLIGHT": "1"}
     with Impatient(key=KEY, image_size=(64, 64), pending=10**9) as server:
         settings["BFL_BASE_URL"] = server.url

@@ -237,7 +237,7 @@ def test_nobody_listening_is_unavailable(bench: Bench) -> None:
     assert isinstance(error, Unavailable) and bench.meter.calls[0]["cost"] == 0
 
 
-@pytest.mark.parametrize("fault", [Fault(delay=0.6), Fault(drip=0.02)], ids=["silent", "dripping"])
+@pytest.mark.parametrize("fault", [Fault(delay=30), Fault(drip=0.02)], ids=["silent", "dripping"])
 def test_a_timeout_leaves_the_call_in_doubt(bench: Bench, fault: Fault) -> None:
     bench.server.faults = [fault]
     [error] = bench.writer(timeout=0.2).write(briefs(1))

@@ -128,7 +128,7 @@ def test_an_answer_that_was_cut_off_gets_more_room(bench: Bench) -> None:
 
 def test_long_prompts_have_room(bench: Bench) -> None:
     long = replace(OLD, prompt="word " * 1600)
-    assert prompt_max(long) == 12000
+    assert prompt_max(long.prompt) == 12000
     bench.answers(concepts({**SAFE, "prompt": "other " * 1500}), concepts({**SAFE, "title": "Another"}))
     good(bench.writer().rewrite(long, REASON))
     good(bench.writer().rewrite(OLD, REASON))

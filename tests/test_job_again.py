@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from tests.checkpoints import needs
 from tests.cli_tools import Tirada, info_of
 from tests.run_tools import rows
 from tests.servers.base import Fault
 from tests.servers.openai_api import OpenAIServer
-from tirada.engine.run import run_lock
+from tirada.engine.going import run_lock
 
 SMALL = ("--size", "128x128", "--seed", "7", "--json")
 REFUSED = Fault(status=400, code="moderation_blocked", path="/images")
@@ -133,9 +134,9 @@ def test_a_budget_names_the_model_without_a_price(tirada: Tirada, openai: OpenAI
     assert not openai.requests
 
 
+@needs("diffusers")
 def test_a_model_that_is_not_here_hides_no_other_way_to_start(tirada: Tirada) -> None:
     # FLUX.2 klein takes references and no start image, which is known before anybody has downloaded it.
-    pytest.importorskip("diffusers")
     result = tirada("avatar", "--draft", *SMALL, "--refine", "flux")
     assert result.code == 3
     assert "not on this machine" in result.err and "--reference FILE" not in result.err
@@ -147,7 +148,8 @@ def test_who_comes_second_changes_nothing_of_a_run(
     openai.faults.append(REFUSED)
     failed = tirada("avatar", "--dalle", *SMALL)
     # The other one begins after we have looked whether there is one.
-    monkeypatch.setattr("tirada.engine.run.is_going", lambda *_: False)
+    monkeypatch.setattr("tirada.engine.going.is_going", lambda *_: False)
+    monkeypatch.setattr("tirada.engine.going.LOOK_SECONDS", 0.05)
     with run_lock(Path("output"), failed.json["run_id"]):
         second = tirada("retry", failed.json["run_id"], "--draft", "--budget", "1")
     assert second.code == 2 and "still going" in second.err

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-pytest.importorskip("diffusers")
-
-from tests.checkpoints import checkpoint
+from tests.checkpoints import checkpoint, needs
 from tests.cli_tools import Result, Tirada, info_of, prompts
 from tirada.engine.plan import Plan
+
+pytestmark = needs("diffusers")
 
 
 def refused(tirada: Tirada, *more: object) -> str:

@@ -12,16 +12,17 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("diffusers")
-
 from models.backends import diffusion
 from models.backends.local import eight_bit, loading, memory, speed, studio
 from models.catalog import load_catalog
 from models.contract import GeneratedImage, ImageRequest, Lora, Notice
 from models.errors import BadAnswer, ModelError, Refused, SetupError, Unavailable, UnsupportedRequest
 from tests.backend_tools import ask
-from tests.checkpoints import checkpoint, lora, single_file
+from tests.checkpoints import checkpoint, lora, needs, single_file
 from tests.cli_tools import Tirada, info_of, prompts
+from tests.run_tools import start
+
+pytestmark = needs("diffusers")
 
 
 def backend(model: str | Path | None = None, name: str = "stable-diffusion") -> diffusion.DiffusionBackend:
@@ -385,16 +386,16 @@ def test_an_interruption_ends_the_image_at_its_next_step() -> None:
     assert isinstance(one(made), GeneratedImage)
 
 
-def test_a_run_that_is_stopped_goes_on_later(start_tirada: Callable[..., Any], tirada: Tirada) -> None:
+def test_a_run_that_is_stopped_goes_on_later(tirada: Tirada) -> None:
     model = ("--stable-diffusion", "--model", checkpoint("sdxl"))
-    running = start_tirada(2, "64x64", *model, "--steps", 20, "--seed", 5, "--prompts", 2)
+    running = start(2, "64x64", *model, "--steps", 20, "--seed", 5, "--prompts", 2, local=True)
     while not list(Path().glob("output/*/*.png")):
-        assert running.poll() is None, running.communicate()
+        assert running.running(), running.wait().err
         time.sleep(0.02)
-    running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=60)
-    assert running.returncode == 130, err
-    assert "To go on" in err
+    running.signal(signal.SIGINT)
+    stopped = running.wait()
+    assert stopped.code == 130, stopped.err
+    assert "To go on" in stopped.err
     result = tirada("resume")
     assert result.code == 0, result.err
     assert len(list(Path().glob("output/*/*.png"))) == 4

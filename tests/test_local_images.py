@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("diffusers")
-
 from tests.backend_tools import picture
-from tests.checkpoints import FAMILIES, IMAGE_TO_IMAGE, checkpoint, lora, single_file
+from tests.checkpoints import FAMILIES, IMAGE_TO_IMAGE, checkpoint, lora, needs, single_file
 from tests.cli_tools import Result, Tirada, info_of, prompts
+
+pytestmark = needs("diffusers")
 
 SMALL = "64x64"
 

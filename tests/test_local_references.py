@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-pytest.importorskip("diffusers")
-
 from models.catalog import load_catalog
-from tests.checkpoints import adapter, checkpoint
-from tests.cli_tools import Result, Tirada, prompts
+from tests.checkpoints import adapter, checkpoint, needs
+from tests.cli_tools import Result, Tirada, call_process, prompts
+from tests.run_tools import run
 from tests.servers.hub import Hub, Repository
 from tests.test_local_images import arrays, flag, info, pixels
+
+pytestmark = needs("diffusers")
 
 
 @pytest.fixture
@@ -99,7 +102,8 @@ def test_an_adapter_that_cannot_be_used(render: Tirada, tirada: Tirada) -> None:
     assert wrong.code in (1, 3) and "cannot be loaded" in wrong.err
 
 
-def test_a_published_adapter_is_fetched_before_the_run(tirada_process: Tirada, tmp_path: Path) -> None:
+def test_a_published_adapter_is_fetched_before_the_run(tmp_path: Path) -> None:
+    in_a_process = functools.partial(run, local=True) if hasattr(os, "fork") else call_process
     row = load_catalog().find("image", "sdxl")
     assert row is not None and row.weights is not None and row.weights.adapter is not None
     Image.new("RGB", (96, 96), "red").save("red.png")
@@ -107,7 +111,7 @@ def test_a_published_adapter_is_fetched_before_the_run(tirada_process: Tirada, t
     with Hub() as hub:
         hub.repositories[row.weights.adapter.repository] = Repository(folder=adapter("sdxl"))
         env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
-        first = tirada_process(1, "64x64", *model, "--reference", "red.png", **env)
+        first = in_a_process(1, "64x64", *model, "--reference", "red.png", **env)
         assert first.code == 0 and "are downloaded first" in first.err, first.err
         fetched = {name for name in hub.fetched() if not name.endswith("config.json")}
     # Nothing else of that repository, which holds many.

@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ import pytest
 from models.writers.checks import ForbiddenNames
 from tests.cli_tools import ROOT
 from tirada.errors import UsageError
-from tirada.workflows.tokens.catalogue import Collection, load, names
+from tirada.workflows.tokens import personalities
+from tirada.workflows.tokens.catalogue import Collection, Trait, load, names
 from tirada.workflows.tokens.choosing import by_words, occurrences, score, shape_for, wording
 from tirada.workflows.tokens.personalities import (
     FILE,
@@ -24,6 +26,7 @@ from tirada.workflows.tokens.personalities import (
     odds_of,
     own_traits,
 )
+from tirada.workflows.tokens.space import Token
 
 DATA = ROOT / "data"
 FOXES = load(DATA, "foxes")
@@ -157,6 +160,21 @@ def test_posts_are_data_in_the_question() -> None:
 # --- traits -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The odds are the same for all draws of a personality, and take most of the time of each."""
+    known: dict[tuple[Trait, ...], tuple[list[Token], list[float]]] = {}
+
+    def remembered(traits: Sequence[Trait], collection: Collection) -> tuple[list[Token], list[float]]:
+        key = tuple(traits)
+        if key not in known:
+            known[key] = odds_of(traits, collection)
+        return known[key]
+
+    monkeypatch.setattr(personalities, "odds_of", remembered)
+
+
+@pytest.mark.usefixtures("worked_out_once")
 @pytest.mark.parametrize("one", PEOPLE, ids=lambda one: one.code)
 def test_draws_are_allowed_and_its_own(one: Personality) -> None:
     defaults = {trait.name: trait.default for trait in FOXES.traits}
@@ -180,6 +198,7 @@ def test_values_come_as_often_as_the_catalogue_says(one: Personality) -> None:
             assert odds == pytest.approx(share, abs=0.01), name
 
 
+@pytest.mark.usefixtures("worked_out_once")
 def test_draws_follow_the_odds() -> None:
     one = of("ps2")
     rng = random.Random(11)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -14,14 +15,13 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("huggingface_hub")
-pytest.importorskip("torch")
-
 from tests import checkpoints
 from tests.cli_tools import Result, Tirada, call_process, clean_environment, finish
 from tests.run_tools import run
 from tests.servers.base import Fault
 from tests.servers.hub import Hub, Repository, checksum
+
+pytestmark = checkpoints.needs("huggingface_hub", "torch")
 
 NAME = "tiny/sdxl"
 LARGEST = "text_encoder_2/model.safetensors"
@@ -64,6 +64,12 @@ def tirada_process() -> Tirada:
 
 
 @pytest.fixture
+def rendering_process() -> Tirada:
+    """The same for one that loads a model."""
+    return functools.partial(run, local=True) if hasattr(os, "fork") else call_process
+
+
+@pytest.fixture
 def pull(tirada_process: Tirada, env: dict[str, str]) -> Pull:
     return lambda name=NAME, *options, **more: tirada_process("models", "pull", name, *options, **{**env, **more})
 
@@ -92,7 +98,7 @@ def failed(result: Result, *words: str) -> None:
 # --- what works -------------------------------------------------------------------------------------------------------
 
 
-def test_a_pulled_model_renders_offline(hub: Hub, pull: Pull, env: dict[str, str], tirada_process: Tirada) -> None:
+def test_a_pulled_model_renders_offline(hub: Hub, pull: Pull, env: dict[str, str], rendering_process: Tirada) -> None:
     result = pull()
     folder = assert_whole(result)
     assert "licence apache-2.0" in result.err
@@ -104,16 +110,16 @@ def test_a_pulled_model_renders_offline(hub: Hub, pull: Pull, env: dict[str, str
     assert set(hub.fetched()) <= needed()
     hub.requests.clear()
     options = ("1", "64x64", "--stable-diffusion", "--model", NAME, "--steps", "2")
-    rendered = tirada_process(*options, **{**env, "HF_HUB_OFFLINE": "1"})
+    rendered = rendering_process(*options, **{**env, "HF_HUB_OFFLINE": "1"})
     assert rendered.code == 0, rendered.err
     assert (rendered.folders[0] / "01.png").is_file()
     assert "downloaded" not in rendered.err
     assert hub.requests == []
 
 
-def test_what_is_not_here_is_fetched_by_the_first_run(hub: Hub, env: dict[str, str], tirada_process: Tirada) -> None:
+def test_what_is_not_here_is_fetched_by_the_first_run(hub: Hub, env: dict[str, str], rendering_process: Tirada) -> None:
     options = ("1", "64x64", "--stable-diffusion", "--model", NAME, "--steps", "1")
-    rendered = tirada_process(*options, **env)
+    rendered = rendering_process(*options, **env)
     assert rendered.code == 0, rendered.err
     assert "not on this machine yet: 1.88 MB are downloaded first.\n" in rendered.err
     assert f"{LARGEST}: 998 kB; " in rendered.err
@@ -185,6 +191,41 @@ def ranges(hub: Hub) -> list[str]:
     return [request.headers["range"] for request in hub.requests if "range" in request.headers]
 
 
+#: Fetches a model, but waits for a line between its look at what is here and its first step.
+SLOW_PULL = """
+from models.backends.local import hub
+
+wanted, look = hub.survey({name!r}), hub.Survey.absent
+
+def absent(survey):
+    found = look(survey)
+    print("looked", flush=True)
+    input()
+    return found
+
+hub.Survey.absent = absent
+hub.fetch(wanted)
+"""
+
+
+def test_what_another_pull_fetched_meanwhile_is_left_alone(
+    hub: Hub, pull: Pull, env: dict[str, str], tmp_path: Path
+) -> None:
+    script = tmp_path / "slow_pull.py"
+    script.write_text(SLOW_PULL.format(name=NAME))
+    program = [sys.executable, str(script)]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(program, env=clean_environment(**env), **pipes) as slow:
+        assert slow.stdout.readline() == "looked\n"
+        folder = assert_whole(pull())
+        before = (folder / LARGEST).stat()
+        hub.requests.clear()
+        _, err = slow.communicate("\n")
+    assert slow.returncode == 0, err
+    assert hub.fetched() == []
+    assert (folder / LARGEST).stat().st_ino == before.st_ino
+
+
 def test_a_cut_connection_goes_on_where_it_was(hub: Hub, pull: Pull) -> None:
     hub.faults += [Fault(truncate=True, path=LARGEST), Fault(status=503, path=LARGEST, method="GET")]
     assert_whole(pull())
@@ -193,7 +234,12 @@ def test_a_cut_connection_goes_on_where_it_was(hub: Hub, pull: Pull) -> None:
 
 
 def test_ctrl_c_keeps_what_came(
-    hub: Hub, pull: Pull, env: dict[str, str], start_tirada: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    hub: Hub,
+    pull: Pull,
+    env: dict[str, str],
+    start_tirada: Callable[..., subprocess.Popen[str]],
+    tirada_process: Tirada,
+    tmp_path: Path,
 ) -> None:
     hub.faults.append(Fault(stall=60, path=LARGEST))
     content = tiny().read(LARGEST)
@@ -209,19 +255,16 @@ def test_ctrl_c_keeps_what_came(
     stopped = finish(process)
     assert stopped.code == 130, stopped.err
     assert f"to go on: python main.py models pull {NAME}" in stopped.err
-    listed = pull_list(env)
+    listed = tirada_process("models", "list", "--local", **env).out
     assert "incomplete" in listed
     hub.requests.clear()
     resumed = pull()
     assert_whole(resumed)
     # Other files, too, may have been on their way: each goes on where it stopped.
     assert ranges(hub).count(f"bytes={half}-") == 1
-    assert "LAST USED" in pull_list(env)
-    assert "incomplete" not in pull_list(env)
-
-
-def pull_list(env: dict[str, str]) -> str:
-    return call_process("models", "list", "--local", **env).out
+    listed = tirada_process("models", "list", "--local", **env).out
+    assert "LAST USED" in listed
+    assert "incomplete" not in listed
 
 
 def test_a_hub_without_ranges_starts_the_file_again(hub: Hub, pull: Pull) -> None:

@@ -157,7 +157,7 @@ def test_silence_is_in_doubt(server: StabilityServer, make: Make) -> None:
 def test_nobody_at_home(make: Make) -> None:
     with StabilityServer() as gone:
         url = gone.url
-    error = fail(make(base_url=url.replace("127", "me:secret@127")))
+    error = fail(make(base_url=url.replace("127.0.0.1", "me:secret@127.0.0.1")))
     assert isinstance(error, Unavailable)
     assert "127.0.0.1" in str(error)
     assert "secret" not in str(error)

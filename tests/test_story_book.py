@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from models.errors import SetupError
+from tests.checkpoints import clip, needs
 from tests.cli_tools import Tirada
 from tests.servers.openai_api import OpenAIServer
 from tests.story_tools import always, answer, record, tell
@@ -29,6 +30,7 @@ from tirada.output.book.fonts import FILE, PACKAGE, typeface
 from tirada.output.book.pictures import Band, calm_band, quiet_picture
 from tirada.workflows.stories.consistency import Consistency, colour_likeness, compare, layout_likeness
 
+with_clip = needs("torch", "transformers")
 CYRILLIC = "Жил-был смотритель маяка, и звали его Ёж. Їжак, ґанок, љубав, ў."
 GREEK = "Μια φορά κι έναν καιρό, δίπλα στη θάλασσα… Ἐν ἀρχῇ ἦν ὁ λόγος."
 LATIN = "Příliš žluťoučký kůň, Zażółć gęślą jaźń, İğdır, ñandú, ß, “quoted” — 1234567890"
@@ -193,14 +195,14 @@ def hostile(book: Book) -> Book:
 
 
 @pytest.mark.skipif(not epubcheck(), reason="epubcheck is not installed")
-def test_epubcheck_finds_nothing(book: Book, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["plain", "bare", "hostile", "rtl"])
+def test_epubcheck_finds_nothing(book: Book, tmp_path: Path, kind: str) -> None:
     books = {"plain": book, "bare": replace(book, cover=None, summary=""), "hostile": hostile(book)}
-    for name, one in {**books, "rtl": replace(book, language="he")}.items():
-        path = tmp_path / f"{name}.epub"
-        path.write_bytes(epub.render(one))
-        done = subprocess.run([*epubcheck(), str(path)], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "0 fatals / 0 errors / 0 warnings" in done.stdout + done.stderr
+    path = tmp_path / f"{kind}.epub"
+    path.write_bytes(epub.render({**books, "rtl": replace(book, language="he")}[kind]))
+    done = subprocess.run([*epubcheck(), str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 fatals / 0 errors / 0 warnings" in done.stdout + done.stderr
 
 
 def test_the_structure_of_the_epub(book: Book) -> None:
@@ -311,11 +313,8 @@ def test_quiet_pictures_differ_and_repeat() -> None:
 # --- CLIP -------------------------------------------------------------------------------------------------------------
 
 
+@with_clip
 def test_clip_looks_too_where_there_is_a_model(tirada: Tirada) -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
-    from tests.checkpoints import clip
-
     done = tell(tirada, "--pages", "2", CLIP_MODEL=str(clip()))
     report = (done.folders[0] / "report.md").read_text()
     rows = [line.split("|")[6].strip() for line in report.splitlines() if "page-0" in line]
@@ -323,11 +322,9 @@ def test_clip_looks_too_where_there_is_a_model(tirada: Tirada) -> None:
     assert all(record(done.folders[0])["consistency"])
 
 
+@with_clip
 def test_a_picture_is_like_itself_to_clip(tmp_path: Path) -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
     from models.backends.local.likeness import ClipLikeness
-    from tests.checkpoints import clip
 
     picture(1, 20).save(tmp_path / "a.png")
     picture(2, 150).save(tmp_path / "b.png")

@@ -5,7 +5,7 @@
 read-only, or ``build`` one of your own.
 
 The real thing in small: VAEs shrink by 8, CLIP reads 77 tokens, FLUX.2 takes the hidden states of layers that deep.
-Importing this package imports no torch; ``pytest.importorskip("torch")`` first.
+Importing this package imports no torch; tests that stand on it are marked with ``needs``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,14 @@ import tempfile
 import warnings
 from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
+
+if TYPE_CHECKING:
+    import pytest
 
 #: What a catalog row calls them, and the same in other guises.
 FAMILIES = (
@@ -41,6 +46,14 @@ ODD = ("sd-prude", "sdxl-nan", "sdxl-pickled")
 IMAGE_TO_IMAGE = ("sd", "sd-checked", "sdxl", "sd3", "flux", "schnell", "z-image", "qwen-image")
 
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "tokenizers")
+
+
+def needs(*libraries: str) -> pytest.MarkDecorator:
+    """A mark for tests that need these; to look for them takes no time, to import them takes seconds."""
+    import pytest
+
+    missing = [name for name in libraries if find_spec(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"needs the extra 'local': there is no {' and no '.join(missing)}")
 
 
 def build(name: str, folder: Path) -> Path:

@@ -91,7 +91,7 @@ class Service:
         self._http = _Server(("127.0.0.1", port), self)
         self.port: int = self._http.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}{self.root}"
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), name="stand-in", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="stand-in", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -99,9 +99,15 @@ class Service:
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        self._http.shutdown()
-        self._http.server_close()
+        # Wakes up who waits for a connection at once, where the system does that; else its wait is short.
+        with contextlib.suppress(OSError):
+            self._http.socket.shutdown(socket.SHUT_RDWR)
         self._thread.join()
+        self._http.server_close()
+
+    def _serve(self) -> None:
+        while not self._stopping.is_set():
+            self._http.handle_request()
 
     def wait(self) -> None:
         """Serve until the process is interrupted."""
@@ -169,6 +175,8 @@ class _Server(ThreadingHTTPServer):
     """Many connections at once, all of them closed when the stand-in stops."""
 
     request_queue_size = 256
+    #: Seconds that ``handle_request`` waits for a connection.
+    timeout = 0.05
 
     def __init__(self, address: tuple[str, int], service: Service) -> None:
         # First: a port that is taken closes the server while it is being made.

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -22,7 +22,7 @@ LARGE = (".safetensors", ".bin", ".onnx", ".ckpt", ".pt", ".msgpack")
 
 @dataclass(kw_only=True)
 class Repository:
-    """What the hub has under one name: a folder, and files beside it or instead of its own."""
+    """What the hub has under one name: a folder, and files beside it or instead of its own; read once."""
 
     folder: Path
     #: Further files, as name -> content.
@@ -34,16 +34,16 @@ class Repository:
     #: Sizes that are claimed instead of the true ones.
     claims: Mapping[str, int] = field(default_factory=dict)
 
-    @property
-    def files(self) -> dict[str, bytes | Path]:
-        own = {path.relative_to(self.folder).as_posix(): path for path in self.folder.rglob("*") if path.is_file()}
+    @cached_property
+    def files(self) -> dict[str, bytes]:
+        paths = [path for path in self.folder.rglob("*") if path.is_file()]
+        own = {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in paths}
         return {name: content for name, content in {**own, **self.more}.items() if name not in self.without}
 
     def read(self, name: str) -> bytes:
-        content = self.files[name]
-        return content if isinstance(content, bytes) else content.read_bytes()
+        return self.files[name]
 
-    @property
+    @cached_property
     def commit(self) -> str:
         """Changes with what is in it."""
         digest = hashlib.sha1(usedforsecurity=False)

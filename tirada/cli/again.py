@@ -5,7 +5,7 @@ Invariant: what it is expected to cost is said first, and a dry run changes noth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -46,12 +46,22 @@ class Wishes:
     quiet: bool = False
 
 
-def take_up(setup: Setup, store: Store, row: RowMapping, wishes: Wishes) -> Outcome:
+def take_up(
+    setup: Setup,
+    store: Store,
+    row: RowMapping,
+    wishes: Wishes,
+    *,
+    more: int = 0,
+    first: Callable[[], None] = lambda: None,
+) -> Outcome:
     """Go on with a run and say what became of it, but for the JSON; raises StillGoing while another process is at it.
 
-    A run that was agreed to when it began is not asked about again; what a retry costs is.
+    A run that was agreed to when it began is not asked about again; what a retry costs is. ``first`` is called when
+    nobody else can work on the run, and plans so many ``more`` images.
     """
-    from tirada.engine.run import Run, is_going
+    from tirada.engine.going import is_going
+    from tirada.engine.run import Run
 
     if is_going(setup.output, row["id"]):
         raise StillGoing(row["id"])
@@ -59,8 +69,8 @@ def take_up(setup: Setup, store: Store, row: RowMapping, wishes: Wishes) -> Outc
     plan = _plan(setup, row, wishes, changed=changed)
     missing = _missing(setup, store, row["id"], wishes)
     to_write = plan.concepts - missing.concepts_there
-    images = missing.images + to_write * plan.images
-    tries = 0 if to_write else _tries_left(store, row["id"], plan, images)
+    images = missing.images + to_write * plan.images + more
+    tries = 0 if to_write else _tries_left(store, row["id"], plan, images, more)
     estimate = setup.estimate_missing(plan, images + tries, to_write)
     if wishes.dry_run:
         facts = _facts(setup, row["id"], plan, missing, to_write, tries, estimate, wishes)
@@ -90,6 +100,7 @@ def take_up(setup: Setup, store: Store, row: RowMapping, wishes: Wishes) -> Outc
             run.move_to(parts.backend.name, str(plan.request["model"]))
         elif wishes.budget is not None or wishes.on_refusal is not None:
             store.keep_plan(row["id"], plan.to_json())
+        first()
 
     report = see_through(setup, run, resumed=True, first=keep_changes)
     if not wishes.as_json:
@@ -142,11 +153,11 @@ def _missing(setup: Setup, store: Store, run_id: str, wishes: Wishes) -> Missing
     )
 
 
-def _tries_left(store: Store, run_id: str, plan: Plan, images: int) -> int:
+def _tries_left(store: Store, run_id: str, plan: Plan, images: int, more: int) -> int:
     """Images that a job may yet ask for beside those that are missing: as in a dry run, the most there can be."""
     if not plan.steps or not images:
         return 0
-    return max(0, plan.images - sum(store.run_figures(run_id).values()))
+    return max(0, plan.images - more - sum(store.run_figures(run_id).values()))
 
 
 def _facts(

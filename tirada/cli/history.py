@@ -25,7 +25,7 @@ def command(
 ) -> None:
     """List what was made, the newest first."""
     from tirada.cli.setup import Setup
-    from tirada.engine.run import status_now
+    from tirada.engine.going import status_now
     from tirada.settings import load_settings
     from tirada.store.marks import check_user
     from tirada.store.queries import list_runs
@@ -35,7 +35,7 @@ def command(
     try:
         if user is not None:
             check_user(store, user)
-        rows = [{**row, "status": status_now(setup.output, row)} for row in list_runs(store, limit, user)]
+        rows = [{**row, "status": status_now(store, setup.output, row)} for row in list_runs(store, limit, user)]
     finally:
         store.close()
     if json:

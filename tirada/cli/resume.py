@@ -31,7 +31,7 @@ def command(
     """Finish an interrupted run, or all of them."""
     from tirada.cli.again import Wishes, take_up, take_up_all, tell_nothing
     from tirada.cli.setup import Setup
-    from tirada.engine.run import is_going
+    from tirada.engine.going import is_going
     from tirada.settings import load_settings
     from tirada.store.queries import find_run, resumable
 
@@ -51,10 +51,13 @@ def command(
                 console.result_json(facts)
             leave(code)
             return
+        idle = [one for one in open_runs if not is_going(setup.output, one)]
+        # One may have come to its end since: what nobody works on is unfinished only if it still is now.
+        open_runs = resumable(store)
+        idle = [one for one in idle if one in open_runs]
         if run is None and not open_runs:
             tell_nothing(NOTHING, as_json=json)
             return
-        idle = [one for one in open_runs if not is_going(setup.output, one)]
         if run is None and not idle:
             going = counted(len(open_runs), "run is", "runs are")
             tell_nothing(f"Nothing to resume: {going} still going in another process.", as_json=json)

@@ -25,7 +25,7 @@ def command(
     from dataclasses import asdict
 
     from tirada.cli.setup import Setup
-    from tirada.engine.run import status_now
+    from tirada.engine.going import status_now
     from tirada.settings import load_settings
     from tirada.store import marks, queries
 
@@ -43,7 +43,7 @@ def command(
         else:
             row = queries.find_run(store, name)
             facts = {**row, **queries.figures(store, row["id"])}
-            facts["status"] = status_now(setup.output, row)
+            facts["status"] = status_now(store, setup.output, row)
             facts["marks"] = marks.verdicts(store, row["id"])
             facts["made_by"] = queries.made_by(store, row["id"])
             facts["plan"] = {key: value for key, value in row["plan"].items() if key != "roles" and value}

@@ -33,8 +33,8 @@ def command(
     """Make one page of a story again (also: `story redo`)."""
     from tirada.cli.again import Wishes, take_up
     from tirada.cli.setup import Setup
+    from tirada.engine.going import is_going
     from tirada.engine.items import add_to_job
-    from tirada.engine.run import is_going
     from tirada.settings import load_settings
     from tirada.store.queries import find_run
 
@@ -58,10 +58,14 @@ def command(
             return
         if prompt and (found := setup.texts.flagged(prompt)):
             raise TiradaError(f"That is nothing for this book; flagged as: {', '.join(found)}.")
-        add_to_job(store, row, [item])
-        code, report = take_up(
-            setup, store, find_run(store, row["id"]), Wishes(budget=budget, as_json=json, quiet=quiet)
-        )
+
+        def add() -> None:
+            # Of two at once, the second finds the take of the first.
+            again, _ = _take(store, row, setup.output, page, prompt, setup.data / "stories")
+            add_to_job(store, row, [again])
+
+        wishes = Wishes(budget=budget, as_json=json, quiet=quiet)
+        code, report = take_up(setup, store, row, wishes, more=1, first=add)
         if json:
             console.result_json(report)
         leave(code)

@@ -9,13 +9,14 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tirada.engine.events import Listener, RunStarted
 from tirada.engine.finishing import write_folder
+from tirada.engine.going import run_lock
 from tirada.engine.items import plan_items
 from tirada.engine.job import Composed
 from tirada.engine.plan import Plan, ReadyConcept
@@ -26,13 +27,13 @@ from tirada.engine.source import ActiveConcept, TaskSource
 from tirada.engine.state import EngineOptions, Parts, RunState
 from tirada.engine.watching import watched
 from tirada.engine.writing import BriefSource, WriteStage, planned, recover_prompts
-from tirada.errors import StillGoing, StoreError
+from tirada.errors import StoreError
 from tirada.output.atomic import sweep_temps
 from tirada.output.text import clean_concept
 from tirada.store.recovery import Recovery
 
 if TYPE_CHECKING:
-    from sqlalchemy import RowMapping
+    pass
 
 #: Concepts written ahead of the render stage, at most.
 AHEAD = 16
@@ -268,37 +269,3 @@ def _given_first(given: Sequence[int | None] | None, dealt: Sequence[int | None]
 def _join(threads: Sequence[threading.Thread]) -> None:
     for thread in threads:
         thread.join()
-
-
-@contextlib.contextmanager
-def run_lock(output: Path, run_id: str) -> Iterator[None]:
-    """Hold the run for this process; raises StillGoing while another one works on it."""
-    from filelock import FileLock, Timeout
-
-    folder = output / ".tirada"
-    folder.mkdir(exist_ok=True)
-    lock = FileLock(folder / f"{run_id}.lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise StillGoing(run_id) from None
-    try:
-        yield
-    finally:
-        # The file stays: who removes it lets two processes in, one that had opened it and one that makes a new one.
-        lock.release()
-
-
-def status_now(output: Path, run: Mapping[str, Any] | RowMapping) -> str:
-    """The state of a run of the store; one that was killed could not write down that it has ended."""
-    status = str(run["status"])
-    return "cut off" if status == "running" and not is_going(output, run["id"]) else status
-
-
-def is_going(output: Path, run_id: str) -> bool:
-    """Is a process working on the run right now?"""
-    try:
-        with run_lock(output, run_id):
-            return False
-    except StillGoing:
-        return True

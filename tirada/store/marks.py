@@ -26,6 +26,8 @@ VERDICTS: tuple[Verdict, ...] = ("good", "bad")
 _DIGITS_MAX = 9
 #: How many names are proposed where none fits.
 SHOWN = 10
+#: How many folders are named where several fit.
+FOLDERS_SHOWN = 3
 _UPSERT = insert(marks).prefix_with("OR REPLACE")
 
 
@@ -93,8 +95,13 @@ def find_image(store: Store, owner: str, name: str) -> RowMapping:
     if not rows:
         raise NotFound(f"{owner!r} has no image {name!r}{_instead(store, _one().where(where), name)}")
     if len(rows) > 1:
-        folders = ", ".join(str(row["folder"]) for row in rows[:3])
-        raise NotFound(f"{owner!r} has {len(rows)} images {name!r}; name the folder: {folders} ...")
+        # Of a run that is still going, some have none yet.
+        folders = [row["folder"] for row in rows if row["folder"]]
+        more = " ..." if len(folders) > FOLDERS_SHOWN else ""
+        which = (
+            f"name the folder: {', '.join(folders[:FOLDERS_SHOWN])}{more}" if folders else "none of them is made yet"
+        )
+        raise NotFound(f"{owner!r} has {len(rows)} images {name!r}; {which}.")
     if rows[0]["state"] != "done":
         raise NotFound(f"Image {name!r} of {owner!r} was not made ({rows[0]['state'].replace('_', ' ')}).")
     return rows[0]

@@ -79,9 +79,7 @@ class Survey:
         return [file for file in self.files if not self._has(file)]
 
     def _has(self, file: File) -> bool:
-        size = length(self.folder / file.name)
-        # A mirror of the hub may not say how large a file is.
-        return size == file.size or (size >= 0 and not file.size)
+        return _is_whole(length(self.folder / file.name), file)
 
     def left(self) -> int:
         """Bytes that are still to come."""
@@ -150,6 +148,11 @@ def _whole(repository: str, folder: Path, variant: str, allow_pickle: bool) -> S
 
 def _storage(repository: str) -> Path:
     return cache() / f"models--{repository.replace('/', '--')}"
+
+
+def _is_whole(size: int, file: File) -> bool:
+    # A mirror of the hub may not say how large a file is.
+    return size == file.size or (size >= 0 and not file.size)
 
 
 def length(path: Path) -> int:
@@ -336,9 +339,13 @@ def _fetch_file(
 
     storage = _storage(wanted.repository)
     place = wanted.folder / file.name
-    if place.exists():
+    size = length(place)
+    if _is_whole(size, file):
+        # Another process has fetched it since we looked, and may be at work with it already.
+        return
+    if size >= 0:
         # Cut short, by a full disk perhaps: nobody else would notice.
-        place.resolve().unlink()
+        place.resolve().unlink(missing_ok=True)
         place.unlink(missing_ok=True)
     if file.sha256:
         blob = storage / "blobs" / file.sha256

@@ -6,6 +6,7 @@ Invariant: nothing that exists is changed or overwritten; files are copied, neve
 from __future__ import annotations
 
 import contextlib
+import errno
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
@@ -125,13 +126,25 @@ def new_folder(destination: Path) -> Iterator[Path]:
     temp.mkdir()
     try:
         yield temp
-        if destination.exists():
-            raise UsageError(f"{str(destination)!r} came into being meanwhile, and nothing is overwritten.")
-        temp.rename(destination)
+        _publish(temp, destination)
     except BaseException:
         shutil.rmtree(temp, ignore_errors=True)
         raise
     fsync_folder(destination.parent)
+
+
+def _publish(temp: Path, destination: Path) -> None:
+    """Give the filled folder its name, unless there is something of that name by now."""
+    meanwhile = UsageError(f"{str(destination)!r} came into being meanwhile, and nothing is overwritten.")
+    if destination.exists():
+        raise meanwhile
+    try:
+        temp.rename(destination)
+    except OSError as exc:
+        # Another one was there first by a hair: a folder takes the place of an empty one at most.
+        if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise meanwhile from None
 
 
 def copy_image(item: Item, target: Path) -> None:
