@@ -223,12 +223,7 @@ def _consistency(
     starts = "init_image" in start and not common.objection_to(start)
     model = f" with the model {common.model!r}" if common.model else ""
     if reference is not None and not (takes or starts):
-        able = common.capabilities.references or common.capabilities.init_image
-        field, value = ("references", [source]) if common.capabilities.references else ("init_image", source)
-        # Would a picture of ours do? Then it is the file.
-        ours = ["@sheet"] if field == "references" else "@sheet"
-        why = common.objection_to({field: value}) if able and not common.objection_to({field: ours}) else ""
-        if why:
+        if why := _wrong_with(source, common):
             raise UsageError(f"--reference {str(reference)!r} cannot be used: {why}")
         raise UsageError(f"Backend {common.backend!r}{model} takes no pictures, so --reference has nothing to act on.")
     if options.from_sheet and not starts:
@@ -246,6 +241,16 @@ def _consistency(
     if takes:
         return sheet, {"references": [source]}, []
     return sheet, {}, [HINT]
+
+
+def _wrong_with(picture: str, common: Common) -> str:
+    """What a backend that takes pictures has against this one, where it would take one of ours; "" = nothing."""
+    if common.capabilities.references:
+        this, ours = {"references": [picture]}, {"references": ["@sheet"]}
+        return "" if common.objection_to(ours) else common.objection_to(this)
+    if common.capabilities.init_image:
+        return "" if common.objection_to({"init_image": "@sheet"}) else common.objection_to({"init_image": picture})
+    return ""
 
 
 def _clip(folder: str | None) -> str:
