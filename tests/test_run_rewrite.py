@@ -304,7 +304,7 @@ def test_gpt_rewrites_what_others_wrote(tirada: Tirada, server: BillingServer, c
     server.on_image = {1: REFUSED}
     chosen = ("--from", prompts("mine.csv", "A duel")) if source == "file" else ("--writer", "composer")
     result = tirada(1, TINY, "--dalle", *chosen, "--on-refusal", "rewrite")
-    assert result.code == 0 and "rewritten by gpt-6-luna" in result.err
+    assert result.code == 0 and "put into safer words by gpt-6-luna" in result.err
     assert "is rewritten as 'Two Men in the Meadow Fog'" in result.err
     (call,) = [call for call in rows(OUTPUT, "calls") if call["kind"] == "text"]
     assert (call["backend"], call["model"], call["state"]) == ("gpt", "gpt-6-luna", "settled")
