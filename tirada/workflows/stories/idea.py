@@ -73,48 +73,11 @@ EMPTY = ("be", "have", "live", "was", "were", "had")
 EVENTS = {"day", "night", "morning", "evening", "hour", "week", "trip", "journey", "walk", "adventure", "birthday"}
 EVENTS |= {"party", "picnic", "holiday", "summer", "visit", "dream", "race", "concert"}
 #: Ideas of one word that is nobody, and takes no article.
-STUFF = {
-    "snow",
-    "rain",
-    "water",
-    "ice",
-    "fog",
-    "wind",
-    "fire",
-    "sand",
-    "music",
-    "love",
-    "friendship",
-    "courage",
-    "luck",
-}
-STUFF |= {
-    "happiness",
-    "kindness",
-    "time",
-    "sleep",
-    "light",
-    "darkness",
-    "winter",
-    "spring",
-    "summer",
-    "autumn",
-    "night",
-}
-STUFF |= {
-    "magic",
-    "space",
-    "peace",
-    "hope",
-    "honesty",
-    "patience",
-    "food",
-    "school",
-    "christmas",
-    "easter",
-    "halloween",
-}
+STUFF = {"snow", "rain", "water", "ice", "fog", "wind", "fire", "sand", "light", "darkness", "night", "space", "food"}
+STUFF |= {"love", "friendship", "courage", "luck", "happiness", "kindness", "peace", "hope", "honesty", "patience"}
+STUFF |= {"music", "time", "sleep", "magic", "school", "winter", "spring", "summer", "autumn"}
 FEASTS = {"christmas", "easter", "halloween"}
+STUFF |= FEASTS
 #: Ideas that are a question in the order of a statement: "how the elephant got its trunk".
 ASKING = ("how", "why", "where", "what", "when", "who")
 AUXILIARIES = {"is", "are", "do", "does", "did", "can", "was", "were", "will", "has", "have", "should", "could", "to"}
