@@ -36,8 +36,9 @@ _DROPPED = 8 - BITS
 _INSIDE = 1 << (3 * _DROPPED)
 #: What is known of a colour.
 _UNKNOWN, _FAR, _NEAREST = 0, 1, 2
-#: Pixels looked at together: few enough to stay in a processor's cache, and many beside the cells that are counted.
-_BLOCK = 1 << 18
+#: Pixels looked at together: few enough to stay in a processor's cache, and that no array of them is memory which the
+#: system hands out anew each time.
+_BLOCK = 1 << 16
 #: Alpha from which a pixel counts.
 _OPAQUE = 128
 
