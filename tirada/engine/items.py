@@ -16,7 +16,7 @@ from tirada.engine.job import NAME, Composed, Item, Job, Made
 from tirada.engine.plan import Plan
 from tirada.engine.state import RunState
 from tirada.errors import NotFound
-from tirada.output.text import clean, clean_concept
+from tirada.output.text import clean, clean_concept, clean_texts
 from tirada.store.items import Items
 from tirada.store.store import Store
 
@@ -45,7 +45,7 @@ def plan_items(state: RunState, composed: Composed) -> str:
     """Write down what a job is to make; returns the id of its concept."""
     concept = clean_concept(composed.concept)
     request = state.plan.request_for(concept)
-    brief = {clean(name): clean(str(value)) for name, value in composed.brief.items()}
+    brief = clean_texts(composed.brief)
     columns = columns_of(state.plan.seeds(0), composed.items)
     return items_of(state).compose(concept, brief, request, columns)
 
@@ -72,7 +72,7 @@ def columns_of(
                 "kind": item.kind,
                 "seed": seeds[number % len(seeds)] if item.seed is None and seeds else item.seed,
                 "asked": dict(item.request),
-                "facts": {clean(name): clean(str(value)) for name, value in item.facts.items()},
+                "facts": clean_texts(item.facts),
             }
         )
     return rows

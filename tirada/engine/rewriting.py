@@ -20,7 +20,7 @@ from tirada.engine.retry import Action, BugError, Trial, decide
 from tirada.engine.source import ActiveConcept, RenderTask, Words
 from tirada.engine.state import RunState
 from tirada.errors import StoreError, TiradaError
-from tirada.output.text import clean
+from tirada.output.text import clean, clean_texts
 
 T = TypeVar("T")
 #: Facts of an image of a job that got other words: what it was asked for with at first, and why not any more.
@@ -102,8 +102,7 @@ class Rewriting:
         new = self._find(lambda: job.reword(whole, item, task.refused, scribe), where)
         if not isinstance(new, Item):
             return new
-        facts = {**new.facts, FIRST_PROMPT: item.prompt, REFUSED_FOR: task.refused}
-        facts = {clean(name): clean(str(text)) for name, text in facts.items()}
+        facts = clean_texts({**new.facts, FIRST_PROMPT: item.prompt, REFUSED_FOR: task.refused})
         new = replace(new, prompt=clean(new.prompt), facts=facts)
         store.set_image(task.image_id, "planned", prompt=new.prompt, facts=facts)
         state.emit(ImageReworded(concept.folder, item.name, task.refused))

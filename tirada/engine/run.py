@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tirada.engine.events import Listener, RunStarted
 from tirada.engine.finishing import write_folder
@@ -31,9 +31,6 @@ from tirada.errors import StoreError
 from tirada.output.atomic import sweep_temps
 from tirada.output.text import clean_concept
 from tirada.store.recovery import Recovery
-
-if TYPE_CHECKING:
-    pass
 
 #: Concepts written ahead of the render stage, at most.
 AHEAD = 16

@@ -29,7 +29,7 @@ from tirada.output.atomic import fsync_folder, write_bytes
 from tirada.output.folders import EXTENSIONS, image_stem
 from tirada.output.image_files import prepare
 from tirada.output.metadata import ImageMetadata
-from tirada.output.text import clean
+from tirada.output.text import clean_texts
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -199,7 +199,7 @@ class Saver:
             if item.image.cost_usd is not None:
                 columns["cost"] = str(item.image.cost_usd)
         if task.item is not None:
-            columns["facts"] = {clean(fact): clean(str(text)) for fact, text in finishing.facts.items()}
+            columns["facts"] = clean_texts(finishing.facts)
         state.parts.store.set_image(task.image_id, "done", error_kind=None, error=None, **columns)
         spool_path(task.concept.folder, task.position).unlink(missing_ok=True)
         state.count(done=1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from models.contract import Concept
@@ -25,6 +25,11 @@ def clean(text: str) -> str:
     """The text without NUL, with LF for every line end, and with lone surrogates (a model's broken ``\\ud83d``) made
     visible as U+FFFD."""
     return _UNSAFE.sub("\ufffd", text.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def clean_texts(texts: Mapping[str, object]) -> dict[str, str]:
+    """Names and what is said under them, both clean, as facts and briefs are kept."""
+    return {clean(name): clean(str(text)) for name, text in texts.items()}
 
 
 def clean_concept(concept: Concept) -> Concept:
